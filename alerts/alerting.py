@@ -1,0 +1,197 @@
+"""Steps every alert through what its rule says, window by window or at W, and remembers where each one is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from onpace.alerts.evaluation import Transition
+from onpace.alerts.judgement import Due, target_in_force
+from onpace.alerts.judging import Progress, StatusBoard
+from onpace.alerts.reading import SeriesKey, SeriesReader, SourceTimes
+from onpace.alerts.rules import Verdict, no_data_verdict, pace_verdict, threshold_verdict
+from onpace.alerts.staleness import behind, last_seen
+from onpace.alerts.states import Alert, AlertId, step
+from onpace.alerts.status import KpiStatus
+from onpace.config.calendar import Period, window_start
+from onpace.config.catalog import Catalog
+from onpace.config.rules import NoDataRule, PaceRule, ThresholdRule
+
+__all__ = ["PIPELINE_RULE", "AlertBook", "Look"]
+
+PIPELINE_RULE = "pipeline-stale"
+"""The built-in rule that stands in for all alerts of a stale source."""
+
+PIPELINE_HOLD = timedelta(minutes=2)
+"""How long a source must be stale before people are told: a start or a deploy is no incident."""
+
+MAX_WINDOWS = 10_000
+"""How far back, in windows of an hour or less, a rule that was never evaluated looks."""
+
+SAMPLES = 4
+"""At so many earlier points of its `for` a pace rule looks back when it was not evaluated all that time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one evaluation has in front of it."""
+
+    now: datetime
+    progress: Mapping[str, Progress]
+    statuses: Sequence[KpiStatus]
+    sources: Mapping[str, SourceTimes]
+    stale: Mapping[str, str]
+    live: bool
+    """False in a replay: then the clock is the watermark and silence means nothing."""
+
+
+class AlertBook:
+    """All alerts by identity. Works on a copy; the engine takes the copy over once it is stored."""
+
+    def __init__(self, catalog: Catalog, reader: SeriesReader, board: StatusBoard, alerts: Iterable[Alert]) -> None:
+        self._catalog = catalog
+        self._reader = reader
+        self._board = board
+        self.alerts: dict[AlertId, Alert] = {alert.identity: alert for alert in alerts}
+        self.transitions: list[Transition] = []
+
+    def copy(self) -> AlertBook:
+        """The same alerts, to be stepped on."""
+        return AlertBook(self._catalog, self._reader, self._board, self.alerts.values())
+
+    def step_all(self, look: Look) -> None:
+        """Step every alert of every rule. A KPI with a stale source is left alone, but for its no_data rules."""
+        self._end_orphans(look.now)
+        for rule in self._catalog.rules.values():
+            match rule:
+                case ThresholdRule():
+                    self._threshold(rule, look)
+                case PaceRule():
+                    self._pace(rule, look)
+                case NoDataRule() if look.live:
+                    self._no_data(rule, look)
+        if look.live:
+            self._pipeline(look)
+
+    def _alert(self, alert: Alert) -> Alert:
+        known = self.alerts.get(alert.identity, alert)
+        return known if known.active else replace(known, severity=alert.severity)
+
+    def _advance(self, alert: Alert, verdict: Verdict, *, hold: timedelta, at: datetime) -> Alert:
+        after = step(alert, breached=verdict.breached, hold=hold, now=at)
+        if after is not alert:
+            after = replace(after, value=verdict.value, reason=verdict.reason)
+            self.transitions.append(Transition(after, alert.state, at, verdict.inputs))
+        elif alert.active and verdict.breached is not None:
+            after = replace(alert, value=verdict.value, reason=verdict.reason)
+        return after
+
+    def _threshold(self, rule: ThresholdRule, look: Look) -> None:
+        gate = rule.min_volume.kpi if rule.min_volume else rule.kpi
+        own, other = look.progress[rule.kpi], look.progress[gate]
+        if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
+            return
+        zone = self._catalog.kpi(rule.kpi).zone
+        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), zone)
+        since = self._evaluated_to(rule) or own.first_event
+        if (width := rule.grain.step) is not None:
+            since = max(since, complete_to - width * MAX_WINDOWS)
+        if since >= complete_to:
+            return
+        found = self._reader.series(rule.kpi, rule.grain, since, complete_to, by=rule.by)
+        volumes: dict[tuple[SeriesKey, datetime], float | None] = {}
+        if rule.min_volume:
+            gates = self._reader.series(gate, rule.grain, since, complete_to, by=rule.by)
+            volumes = {(key, point.window_start): point.value for key, points in gates.items() for point in points}
+        for key, points in found.items():
+            series = tuple(zip(rule.by, key, strict=True))
+            alert = self._alert(Alert(rule.name, rule.kpi, series, severity=rule.severity))
+            for point in points:
+                if (
+                    not point.complete
+                    or point.window_end > complete_to
+                    or point.window_end <= (alert.evaluated_to or since)
+                ):
+                    continue
+                volume = volumes.get((key, point.window_start))
+                verdict = threshold_verdict(rule, point.value, volume, firing=alert.state == "firing")
+                alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end)
+            self.alerts[alert.identity] = replace(alert, evaluated_to=complete_to)
+
+    def _evaluated_to(self, rule: ThresholdRule) -> datetime | None:
+        seen = [alert.evaluated_to for alert in self.alerts.values() if alert.rule == rule.name and alert.evaluated_to]
+        return max(seen, default=None)
+
+    def _pace(self, rule: PaceRule, look: Look) -> None:
+        for status in look.statuses:
+            if status.kpi != rule.kpi or status.as_of is None:
+                continue
+            alert = self._alert(Alert(rule.name, rule.kpi, status.series, status.period, severity=rule.severity))
+            if status.stale:  # looked at, with no verdict: what happened meanwhile does not count towards `for`
+                self.alerts[alert.identity] = replace(alert, evaluated_to=look.now)
+                continue
+            if alert.evaluated_to is None and status.final:
+                continue
+            verdict = pace_verdict(rule, status)
+            if verdict.breached:
+                alert = self._catch_up(rule, alert, status, look)
+            alert = self._advance(alert, verdict, hold=rule.hold, at=status.as_of)
+            if status.final and alert.state == "inactive":
+                self.alerts.pop(alert.identity, None)
+            else:
+                self.alerts[alert.identity] = replace(alert, evaluated_to=status.as_of)
+
+    def _catch_up(self, rule: PaceRule, alert: Alert, status: KpiStatus, look: Look) -> Alert:
+        """Look at earlier points within `for`, where nobody looked then: after a pause, or at the end of a replay."""
+        kpi, as_of = self._catalog.kpi(rule.kpi), status.as_of
+        seen = max(alert.evaluated_to or status.period_start, status.period_start)
+        target = target_in_force(kpi.targets, Period.parse(status.period), status.series)
+        if as_of is None or target is None or not timedelta() < rule.hold < as_of - seen:
+            return alert
+        progress, due = look.progress[rule.kpi], Due(target, Period.parse(status.period))
+        earlier = [as_of - rule.hold * part / SAMPLES for part in range(SAMPLES, 0, -1)]
+        grain = self._catalog.base_grain(kpi)
+        instants = sorted({window_start(grain, at, kpi.zone) for at in earlier})
+        judgements = [
+            self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
+        ]
+        for then in self._board.statuses(judgements):
+            alert = self._advance(alert, pace_verdict(rule, then), hold=rule.hold, at=then.evaluated_at)
+        return alert
+
+    def _no_data(self, rule: NoDataRule, look: Look) -> None:
+        names = self._catalog.event_types(self._catalog.kpi(rule.kpi))
+        sources = {name: look.sources[name] for name in names if name in look.sources}
+        if any(behind(source, look.now) for source in sources.values()):
+            return
+        last = {name: last_seen(sources[name]) if name in sources else None for name in names}
+        alert = self._alert(Alert(rule.name, rule.kpi, severity=rule.severity))
+        alert = self._advance(alert, no_data_verdict(rule, last, look.now), hold=rule.hold, at=look.now)
+        self.alerts[alert.identity] = alert
+
+    def _pipeline(self, look: Look) -> None:
+        for name in self._catalog.events:
+            alert = self._alert(Alert(PIPELINE_RULE, "", (("event_type", name),)))
+            reason = look.stale.get(name, "events arrive again")
+            after = self._advance(alert, Verdict(name in look.stale, reason), hold=PIPELINE_HOLD, at=look.now)
+            if after.state != "inactive":
+                self.alerts[after.identity] = after
+
+    def _end_orphans(self, now: datetime) -> None:
+        for alert in list(self.alerts.values()):
+            if alert.active and not self._has_rule(alert):
+                verdict = Verdict(False, "its rule, KPI or target is gone from the KPI files", alert.value)
+                self.alerts[alert.identity] = self._advance(alert, verdict, hold=timedelta(), at=now)
+
+    def _has_rule(self, alert: Alert) -> bool:
+        names = tuple(name for name, _ in alert.series)
+        if alert.rule == PIPELINE_RULE:
+            return alert.series[0][1] in self._catalog.events
+        rule = self._catalog.rules.get(alert.rule)
+        if rule is None or rule.kpi != alert.kpi or bool(alert.period) != isinstance(rule, PaceRule):
+            return False
+        if isinstance(rule, PaceRule):
+            targets = self._catalog.kpi(rule.kpi).targets
+            return target_in_force(targets, Period.parse(alert.period), alert.series) is not None
+        return names == (rule.by if isinstance(rule, ThresholdRule) else ())

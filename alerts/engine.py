@@ -1,0 +1,197 @@
+"""The alert engine: one evaluation reads, judges, steps, stores and then notifies, in this order.
+
+Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+import structlog
+
+from onpace.alerts.alerting import PIPELINE_RULE, AlertBook, Look
+from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.history import StatusStore
+from onpace.alerts.judging import Progress, StatusBoard, read_progress
+from onpace.alerts.metrics import EngineMetrics
+from onpace.alerts.notifications import Notification, compose
+from onpace.alerts.reading import SeriesReader
+from onpace.alerts.rules import is_active
+from onpace.alerts.staleness import stale_sources
+from onpace.alerts.states import Alert
+from onpace.alerts.status import KpiStatus
+from onpace.config.catalog import Catalog
+from onpace.config.kpi import Kpi, Status
+
+__all__ = ["Engine", "Notifier"]
+
+log = structlog.get_logger(__name__)
+
+
+class Notifier(Protocol):
+    """Takes messages and delivers them in its own time."""
+
+    def submit(self, notifications: Sequence[Notification]) -> None:
+        """Keep these until they are delivered. The same again is harmless. Raises StoreUnavailable."""
+
+    def refresh(self, firing: Sequence[Notification], now: datetime) -> None:
+        """These still fire; channels that forget are told again."""
+
+
+class Engine:
+    """Evaluates a catalog. One at a time: `evaluate` must not be called from two threads at once."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        reader: SeriesReader,
+        history: StatusStore,
+        notifier: Notifier,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        metrics: EngineMetrics | None = None,
+    ) -> None:
+        self._catalog = catalog
+        self._reader = reader
+        self._history = history
+        self._notifier = notifier
+        self._clock = clock
+        self._metrics = metrics
+        self._board: StatusBoard | None = None
+        self._book: AlertBook | None = None
+        self.latest: Evaluation | None = None
+        """What the last evaluation found."""
+
+    def evaluate(self, now: datetime, *, notify: bool) -> Evaluation:
+        """Everything as of `now`. Safe to repeat; raises StoreUnavailable, and then nothing has changed.
+
+        With `notify` False it is a replay: `now` is the watermark (nothing later counts), silence means nothing, nobody
+        is told.
+        """
+        begun = self._clock()
+        board, book = self._state()
+        found, stepped = self._find(now, live=notify)
+        notifications = self._announce(stepped, found) if notify else []
+        evaluation = replace(found, alerts=tuple(stepped.alerts.values()))
+        if notifications:
+            self._notifier.submit(notifications)
+        self._store(board, book, evaluation)
+        if notify:
+            _log_steps(evaluation)
+        self._book, self.latest = stepped, evaluation
+        if notify:
+            self._notifier.refresh(self._firing(evaluation), now)
+        if self._metrics:
+            self._metrics.heartbeat.set(now.timestamp())
+            self._metrics.evaluation.observe(self._clock() - begun)
+        return evaluation
+
+    def preview(self, now: datetime, *, live: bool = True) -> Evaluation:
+        """What `evaluate` would find, without storing it or telling anybody: all it needs is to read. `live` False is a
+        replay."""
+        return self._find(now, live=live)[0]
+
+    def _find(self, now: datetime, *, live: bool) -> tuple[Evaluation, AlertBook]:
+        board, book = self._state()
+        look = self._look(board, now, live=live)
+        stepped = book.copy()
+        stepped.step_all(look)
+        return self._found(board, look, stepped), stepped
+
+    def _state(self) -> tuple[StatusBoard, AlertBook]:
+        if self._board is None or self._book is None:
+            self._board = StatusBoard(self._catalog, self._reader, self._history.statuses())
+            self._book = AlertBook(self._catalog, self._reader, self._board, self._history.alerts())
+        return self._board, self._book
+
+    def _look(self, board: StatusBoard, now: datetime, *, live: bool) -> Look:
+        sources = self._reader.sources()
+        stale = stale_sources(self._catalog, sources, now) if live else {}
+        progress = {name: self._progress(kpi, now, stale) for name, kpi in self._catalog.kpis.items()}
+        statuses = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
+        return Look(now, progress, statuses, sources, stale, live)
+
+    def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
+        reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
+        return read_progress(self._catalog, self._reader, kpi, now=now, stale="; ".join(reasons))
+
+    def _found(self, board: StatusBoard, look: Look, stepped: AlertBook) -> Evaluation:
+        judged = {(status.kpi, status.series, status.grain) for status in look.statuses}
+        older = [
+            status
+            for kpi in self._catalog.kpis.values()
+            for status in board.latest(kpi)
+            if (status.kpi, status.series, status.grain) not in judged
+        ]
+        readings = {
+            name: board.read(kpi, look.progress[name]) for name, kpi in self._catalog.kpis.items() if not kpi.targets
+        }
+        return Evaluation(
+            now=look.now,
+            statuses=(*look.statuses, *older),
+            readings=readings,
+            alerts=tuple(stepped.alerts.values()),
+            transitions=tuple(stepped.transitions),
+            stale=look.stale,
+        )
+
+    def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:
+        changed = [status for status in evaluation.statuses if not _same(status, board.known(status.key))]
+        before: list[Status | None] = [
+            known.status if (known := board.known(status.key)) else None for status in changed
+        ]
+        alerts = [alert for alert in evaluation.alerts if alert != book.alerts.get(alert.identity)]
+        if changed:
+            self._history.save_statuses(changed, before)
+        if alerts or evaluation.transitions:
+            self._history.save_alerts(alerts, evaluation.transitions, evaluation.now)
+        board.learn(changed)
+
+    def _announce(self, stepped: AlertBook, found: Evaluation) -> list[Notification]:
+        """Messages about where alerts stand now, not about every step on the way; marks them as told."""
+        messages: list[Notification] = []
+        for identity, alert in stepped.alerts.items():
+            fires = alert.state == "firing"
+            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
+                continue
+            messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
+            stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
+        return messages
+
+    def _may_notify(self, alert: Alert, now: datetime) -> bool:
+        rule = self._catalog.rules.get(alert.rule)
+        return rule is None or is_active(rule.active, now, self._catalog.kpi(rule.kpi).zone)
+
+    def _channels(self, alert: Alert) -> tuple[str, ...]:
+        if alert.rule != PIPELINE_RULE:
+            rule = self._catalog.rules.get(alert.rule)
+            return rule.notify if rule else ()
+        event = alert.series[0][1]
+        rules = self._catalog.rules.values()
+        fed = [rule for rule in rules if event in self._catalog.event_types(self._catalog.kpi(rule.kpi))]
+        return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
+
+    def _firing(self, evaluation: Evaluation) -> list[Notification]:
+        told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
+        return [
+            compose(alert, channel, self._catalog, evaluation) for alert in told for channel in self._channels(alert)
+        ]
+
+
+def _same(status: KpiStatus, known: KpiStatus | None) -> bool:
+    """Whether nothing but the moment of judging differs."""
+    return known is not None and replace(status, evaluated_at=known.evaluated_at) == known
+
+
+def _log_steps(evaluation: Evaluation) -> None:
+    """What fires or has fired is worth a line; what only might have is not."""
+    for one in evaluation.transitions:
+        say = log.info if "firing" in (one.before, one.alert.state) else log.debug
+        say(
+            "alert", rule=one.alert.rule, kpi=one.alert.kpi, series=dict(one.alert.series), period=one.alert.period,
+            before=one.before, state=one.alert.state, at=one.at.isoformat(), reason=one.alert.reason,
+        )  # fmt: skip

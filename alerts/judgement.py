@@ -1,0 +1,188 @@
+"""Which targets are due, what has to be read to judge them, and the status that follows. Pure.
+
+The work is split in two so that the reader is asked once for many spans: a `Judgement` names its spans, the engine
+reads them, the judgement turns their values into a status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from onpace.alerts.pace import PastPoint, elapsed_share, expected_share, past_periods
+from onpace.alerts.reading import Span
+from onpace.alerts.status import (
+    KpiStatus,
+    Labels,
+    Wanted,
+    attainment,
+    finite,
+    format_value,
+    judge,
+    judge_final,
+    target_series,
+)
+from onpace.config.calendar import Grain, Period, period_containing
+from onpace.config.kpi import Kpi, Target
+
+__all__ = ["Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A target in force in one period."""
+
+    target: Target
+    period: Period
+
+    @property
+    def series(self) -> Labels:
+        """The dimension values that the target is narrowed to."""
+        return target_series(self.target)
+
+
+def target_in_force(targets: Iterable[Target], period: Period, series: Labels) -> Target | None:
+    """The target for this period and dimension values: an explicit `period` beats `every`; then the first in order."""
+    found = [target for target in targets if target.grain == period.grain and target_series(target) == series]
+    explicit = [target for target in found if target.period == period]
+    return next(iter(explicit + [target for target in found if target.period is None]), None)
+
+
+def _periods(target: Target, first: Period, last: Period) -> Iterator[Period]:
+    if target.period:
+        if first <= target.period <= last:
+            yield target.period
+        return
+    while first <= last:
+        yield first
+        first = first.next()
+
+
+def due_periods(kpi: Kpi, *, first_event: datetime | None, now: datetime) -> list[Due]:
+    """Every target of the KPI in every period from that of its first event (without one: from now) to that of `now`.
+
+    In order of period within a target; the last one of an `every` target is the current period.
+    """
+    due: dict[tuple[Labels, Period], Due] = {}
+    for target in kpi.targets:
+        last = period_containing(target.grain, now, kpi.zone)
+        first = period_containing(target.grain, min(first_event or now, now), kpi.zone)
+        for period in _periods(target, first, last):
+            if chosen := target_in_force(kpi.targets, period, target_series(target)):
+                one = Due(chosen, period)
+                due.setdefault((one.series, period), one)
+    return list(due.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One target in one period as of one instant. `base_grain` and `accumulates` are the KPI's."""
+
+    kpi: Kpi
+    due: Due
+    base_grain: Grain
+    accumulates: bool
+    first_event: datetime | None
+    as_of: datetime | None
+    """W in whole base windows; None when nothing is complete."""
+    now: datetime
+
+    @property
+    def bounds(self) -> Span:
+        """The period, in UTC."""
+        return self.due.period.bounds(self.kpi.zone)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the period is over, by the clock."""
+        return self.now >= self.bounds[1]
+
+    @property
+    def actual_span(self) -> Span | None:
+        """The complete base windows of the period; None when there are none."""
+        start, end = self.bounds
+        if self.as_of is None or self.first_event is None or self.as_of <= max(start, self.first_event):
+            return None
+        return start, min(self.as_of, end)
+
+    @property
+    def past(self) -> tuple[PastPoint, ...]:
+        """The matching points of past periods, where the expected share is to be learned from them."""
+        span, (start, end) = self.actual_span, self.bounds
+        if not self.accumulates or self.ended or span is None or span[1] >= end or self.first_event is None:
+            return ()
+        share, zone = elapsed_share(start, end, span[1]), self.kpi.zone
+        whole = past_periods(self.due.period, zone, first_event=self.first_event, complete_to=span[1])
+        return tuple(PastPoint.at(period, share, self.base_grain, zone) for period in whole)
+
+    def past_spans(self) -> tuple[Span, ...]:
+        """What to read of past periods; none of them is empty."""
+        return tuple(span for point in self.past for span in point.spans if span[0] < span[1])
+
+    def spans(self) -> Iterator[Span]:
+        """All that is to be read."""
+        if self.actual_span:
+            yield self.actual_span
+        yield from self.past_spans()
+
+    def _expected(self, wanted: Wanted, at: datetime, values: Mapping[Span, float | None]) -> Wanted:
+        start, end = self.bounds
+        if not self.accumulates or self.ended or at >= end:
+            return wanted
+        return wanted.scaled(
+            expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
+        )
+
+    def status(self, values: Mapping[Span, float | None]) -> KpiStatus:
+        """The status, from the values of `spans()`."""
+        (start, end), span, target = self.bounds, self.actual_span, self.due.target
+        wanted = Wanted.of(target, self.kpi.direction)
+        actual = finite(values.get(span)) if span else None
+        expected = self._expected(wanted, span[1], values) if span else wanted
+        status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
+        aim = expected.nearest(actual) if span else None
+        return KpiStatus(
+            kpi=self.kpi.name,
+            target=target.label,
+            series=self.due.series,
+            period=str(self.due.period),
+            grain=self.due.period.grain,
+            period_start=start,
+            period_end=end,
+            evaluated_at=self.now,
+            as_of=span[1] if span else None,
+            actual=actual,
+            target_value=target.value,
+            target_min=target.min,
+            target_max=target.max,
+            expected=aim,
+            attainment=attainment(actual, target),
+            gap=None if actual is None or aim is None else actual - aim,
+            status=status,
+            final=self.ended and self.as_of is not None and self.as_of >= end,
+            stale=False,
+            reason=_reason(self, status, actual, expected if status not in ("met", "missed") else wanted),
+        )
+
+
+def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted) -> str:
+    if status == "no_data":
+        return "no complete data in the period yet" if not judgement.ended else "no data in the period"
+    value = f"{format_value(actual)} of {aim}"
+    if status in ("met", "missed"):
+        complete = judgement.as_of is not None and judgement.as_of >= judgement.bounds[1]
+        return f"{status}: {'final' if complete else 'so far'} {value}"
+    words = "expected by now" if judgement.accumulates else "wanted"
+    return f"{status.replace('_', ' ')}: {value} {words}"
+
+
+def judge_again(final: KpiStatus, fresh: KpiStatus) -> KpiStatus:
+    """A final status after another look: itself, unless late events moved the actual and the target is the same."""
+
+    def aim(status: KpiStatus) -> tuple[str, float | None, float | None, float | None]:
+        return status.target, status.target_value, status.target_min, status.target_max
+
+    if fresh.actual == final.actual or not fresh.final or aim(fresh) != aim(final):
+        return final
+    return replace(fresh, reason=f"{fresh.reason} (corrected by late events, was {format_value(final.actual)})")

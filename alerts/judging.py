@@ -1,0 +1,180 @@
+"""Reads what judgements need, in one query per KPI and slice, and keeps the latest status of every target."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from onpace.alerts.evaluation import Reading
+from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
+from onpace.alerts.reading import SeriesReader, Span
+from onpace.alerts.status import KpiStatus, Labels, finite, target_series
+from onpace.config.calendar import Grain, period_containing, window_start
+from onpace.config.catalog import Catalog
+from onpace.config.kpi import Kpi, Target
+
+__all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress", "read_statuses"]
+
+StatusKey = tuple[str, Labels, str]
+
+SPANS_PER_QUERY = 400
+RECHECKED = 2
+"""So many of the newest final periods of a target are read again, once an hour, for late events."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a KPI has come: W in whole base windows, where it began, why its source is stale ('' if it is not)."""
+
+    as_of: datetime | None
+    first_event: datetime | None
+    stale: str = ""
+
+
+def read_progress(catalog: Catalog, reader: SeriesReader, kpi: Kpi, *, now: datetime, stale: str) -> Progress:
+    """W is read before any value, so that no value is younger than its W claims."""
+    watermark = reader.watermark(kpi.name)
+    if watermark is None:
+        return Progress(None, None, stale)
+    as_of = window_start(catalog.base_grain(kpi), min(watermark, now), kpi.zone)
+    return Progress(as_of, reader.first_event(kpi.name), stale)
+
+
+class PastValues:
+    """What was last read of the past, kept until other spans of it are wanted."""
+
+    def __init__(self) -> None:
+        self._kept: dict[StatusKey, tuple[tuple[Span, ...], dict[Span, float | None]]] = {}
+
+    def recall(self, judgement: Judgement) -> dict[Span, float | None]:
+        """The values of the judgement's past spans, if they were kept; else none."""
+        spans, values = self._kept.get(_place(judgement), ((), {}))
+        return values if spans == judgement.past_spans() else {}
+
+    def keep(self, judgement: Judgement, values: Mapping[Span, float | None]) -> None:
+        """Keep the values of the judgement's past spans, instead of those kept before."""
+        if spans := judgement.past_spans():
+            self._kept[_place(judgement)] = spans, {span: values.get(span) for span in spans}
+
+
+def _place(judgement: Judgement) -> StatusKey:
+    return _key(judgement.kpi, judgement.due)
+
+
+def read_statuses(reader: SeriesReader, judgements: Sequence[Judgement], past: PastValues) -> list[KpiStatus]:
+    """The status of each judgement, in order."""
+    known: dict[tuple[str, Labels], dict[Span, float | None]] = {}
+    wanted: dict[tuple[str, Labels], dict[Span, None]] = {}
+    for judgement in judgements:
+        place = (judgement.kpi.name, judgement.due.series)
+        recalled = past.recall(judgement)
+        known.setdefault(place, {}).update(recalled)
+        wanted.setdefault(place, {}).update((span, None) for span in judgement.spans() if span not in recalled)
+    for (kpi, series), group in wanted.items():
+        spans = list(group)
+        where = {name: value for name, value in series if value is not None}
+        for at in range(0, len(spans), SPANS_PER_QUERY):
+            some = spans[at : at + SPANS_PER_QUERY]
+            known[kpi, series].update(zip(some, reader.values(kpi, some, where), strict=True))
+    for judgement in judgements:
+        past.keep(judgement, known[judgement.kpi.name, judgement.due.series])
+    return [judgement.status(known[judgement.kpi.name, judgement.due.series]) for judgement in judgements]
+
+
+class StatusBoard:
+    """The latest status per KPI, series and period. A final one is kept for good; a stale one keeps its last value."""
+
+    def __init__(self, catalog: Catalog, reader: SeriesReader, known: Iterable[KpiStatus]) -> None:
+        self._catalog = catalog
+        self._reader = reader
+        self._known: dict[StatusKey, KpiStatus] = {}
+        self._past = PastValues()
+        self._rechecked: dict[str, datetime] = {}
+        self.learn(known)
+
+    def learn(self, statuses: Iterable[KpiStatus]) -> None:
+        """Keep these as the latest; a status that is not final never replaces a final one."""
+        for status in statuses:
+            before = self._known.get(status.key)
+            if before is None or status.final or not before.final:
+                self._known[status.key] = status
+
+    def known(self, key: StatusKey) -> KpiStatus | None:
+        """The latest status there, if any."""
+        return self._known.get(key)
+
+    def latest(self, kpi: Kpi) -> list[KpiStatus]:
+        """The KPI's latest period of each target series and grain that it still has."""
+        slices = {(target_series(target), target.grain) for target in kpi.targets}
+        newest: dict[tuple[Labels, Grain], KpiStatus] = {}
+        for status in self._known.values():
+            place = (status.series, status.grain)
+            if status.kpi == kpi.name and place in slices:
+                newest[place] = max(newest.get(place, status), status, key=lambda one: one.period_start)
+        return list(newest.values())
+
+    def judgement(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> Judgement:
+        """What is to be judged, as of the KPI's W."""
+        grain, adds = self._catalog.base_grain(kpi), self._catalog.accumulates(kpi)
+        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now)
+
+    def judge(self, kpi: Kpi, progress: Progress, now: datetime) -> list[KpiStatus]:
+        """The KPI's statuses at `now`, of its current periods and of ended ones that are not final. Changes nothing."""
+        due, finals = self._due(kpi, progress, now)
+        if progress.stale:
+            return [self._frozen(kpi, one, progress, now) for one in due]
+        hour = window_start(Grain.HOUR, now, kpi.zone)
+        looks_back = self._rechecked.get(kpi.name) != hour
+        again = [self.judgement(kpi, one, progress, now) for one in finals] if looks_back else []
+        fresh = self.statuses([*again, *(self.judgement(kpi, one, progress, now) for one in due)])
+        self._rechecked[kpi.name] = hour
+        kept = [] if looks_back else [known for one in finals if (known := self.known(_key(kpi, one)))]
+        return kept + [judge_again(before, s) if (before := self.known(s.key)) and before.final else s for s in fresh]
+
+    def statuses(self, judgements: Sequence[Judgement]) -> list[KpiStatus]:
+        """The status of each, in one query per KPI and slice."""
+        return read_statuses(self._reader, judgements, self._past)
+
+    def read(self, kpi: Kpi, progress: Progress) -> Reading:
+        """The KPI's value so far today, for one without a target."""
+        if progress.as_of is None:
+            return Reading(None, None, bool(progress.stale))
+        start, _ = period_containing(Grain.DAY, progress.as_of, kpi.zone).bounds(kpi.zone)
+        values = self._reader.values(kpi.name, [(start, progress.as_of)], {}) if start < progress.as_of else [None]
+        return Reading(finite(values[0]), progress.as_of, bool(progress.stale))
+
+    def _due(self, kpi: Kpi, progress: Progress, now: datetime) -> tuple[list[Due], list[Due]]:
+        """What is not final, and of what is final the newest periods of each target; both in order."""
+        due: list[Due] = []
+        finals: list[Due] = []
+        places: Counter[tuple[Labels, Grain]] = Counter()
+        for one in reversed(due_periods(kpi, first_event=progress.first_event, now=now)):
+            status = self.known(_key(kpi, one))
+            if status is None or not status.final:
+                due.append(_as_recorded(one, status))
+            elif not progress.stale and places[place := (one.series, one.period.grain)] < RECHECKED:
+                places[place] += 1
+                finals.append(one)
+        return due[::-1], finals[::-1]
+
+    def _frozen(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> KpiStatus:
+        before = self.known(_key(kpi, due))
+        if before is not None:
+            return before if before.stale else replace(before, stale=True, evaluated_at=now)
+        nothing = self.judgement(kpi, due, Progress(None, progress.first_event), now).status({})
+        return replace(nothing, status="no_data", stale=True, reason=progress.stale)
+
+
+def _key(kpi: Kpi, due: Due) -> StatusKey:
+    return kpi.name, due.series, str(due.period)
+
+
+def _as_recorded(due: Due, status: KpiStatus | None) -> Due:
+    """With the target that was in force when the period ended, if that was recorded: later edits do not reach back."""
+    if status is None or status.evaluated_at < status.period_end:
+        return due
+    edits = {"value": status.target_value, "min": status.target_min, "max": status.target_max}
+    recorded: Target = due.target.model_copy(update=edits)
+    return Due(recorded, due.period)

@@ -1,0 +1,28 @@
+"""The engine's own metrics, in the registry that it is given."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+__all__ = ["EngineMetrics"]
+
+
+class EngineMetrics:
+    """How the engine is doing. The heartbeat is the watchdog: a rule outside OnPace fires when it stands still."""
+
+    def __init__(self, registry: CollectorRegistry, version: str = "") -> None:
+        self.heartbeat = Gauge(
+            "onpace_engine_heartbeat_timestamp_seconds", "When the alert engine last evaluated.", registry=registry
+        )
+        self.evaluation = Histogram(
+            "onpace_engine_evaluation_seconds", "How long one evaluation took.", registry=registry
+        )
+        self.notifications = Counter(
+            "onpace_notifications_total",
+            "Notifications by channel and outcome: delivered, failed (tried again) or rejected (given up).",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+        if version:
+            build = Gauge("onpace_build_info", "The version that runs; always 1.", ["version"], registry=registry)
+            build.labels(version).set(1)

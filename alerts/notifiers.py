@@ -1,0 +1,152 @@
+"""Delivers notifications: each channel has its own queue and thread, so a dead one never holds up another.
+
+What could not be delivered is tried again with growing pauses, and waits in the outbox over a restart.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import structlog
+
+from onpace.alerts.history import Outbox
+from onpace.alerts.metrics import EngineMetrics
+from onpace.alerts.notifications import Notification
+from onpace.alerts.senders import DeliveryFailed, Sender
+from onpace.config.errors import OnPaceError
+
+__all__ = ["PAUSES", "Dispatcher"]
+
+log = structlog.get_logger(__name__)
+
+PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""Seconds between attempts; the last one repeats."""
+
+Outcome = Literal["delivered", "rejected", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What to send at once. A kept one is in the outbox, and tried until it is settled; the others are tried once."""
+
+    notifications: tuple[Notification, ...]
+    kept: bool
+
+
+class _Line:
+    """One channel: its queue and the thread that empties it, in order."""
+
+    def __init__(self, name: str, sender: Sender, dispatcher: Dispatcher) -> None:
+        self.sender = sender
+        self.queue: queue.Queue[_Batch | None] = queue.Queue()
+        self.refreshed_at: datetime | None = None
+        self._name = name
+        self._dispatcher = dispatcher
+        self.thread = threading.Thread(target=self._run, name=f"onpace-notify-{name}", daemon=True)
+
+    def _run(self) -> None:
+        while (batch := self.queue.get()) is not None and not self._dispatcher.stopping.is_set():
+            outcome = self._attempt(batch)
+            pauses = iter(self._dispatcher.pauses)
+            pause = 0.0
+            while batch.kept and outcome == "failed":
+                pause = next(pauses, pause)
+                if self._dispatcher.stopping.wait(pause):
+                    return
+                outcome = self._attempt(batch)
+            if batch.kept and outcome != "failed":
+                self._dispatcher.settle(batch.notifications, outcome)
+
+    def _attempt(self, batch: _Batch) -> Outcome:
+        outcome: Outcome = "delivered"
+        try:
+            self.sender.send(batch.notifications, self._dispatcher.clock())
+        except DeliveryFailed as exc:
+            outcome = "rejected" if exc.final else "failed"
+            log.warning("notification not delivered", channel=self._name, outcome=outcome, error=str(exc))
+        self._dispatcher.count(self._name, outcome)
+        return outcome
+
+
+class Dispatcher:
+    """The engine's Notifier: keeps messages in the outbox and hands each to its channel's thread."""
+
+    def __init__(
+        self,
+        senders: Mapping[str, Sender],
+        outbox: Outbox,
+        *,
+        clock: Callable[[], datetime],
+        resend: timedelta,
+        metrics: EngineMetrics | None = None,
+        pauses: Sequence[float] = PAUSES,
+    ) -> None:
+        self.clock = clock
+        self.pauses = tuple(pauses)
+        self.stopping = threading.Event()
+        self._outbox = outbox
+        self._resend = resend
+        self._metrics = metrics
+        self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
+        self._taken: set[tuple[str, str]] = set()
+
+    def start(self) -> None:
+        """Take up what the last run left in the outbox, and start delivering. Raises StoreUnavailable."""
+        waiting = self._outbox.waiting()
+        for line in self._lines.values():
+            line.thread.start()
+        self._enqueue(waiting)
+
+    def submit(self, notifications: Sequence[Notification]) -> None:
+        """Keep these, then deliver them. The same again is ignored. Raises StoreUnavailable, and then none is taken."""
+        fresh = [one for one in notifications if (one.channel, one.key) not in self._taken]
+        self._outbox.put(fresh)
+        self._enqueue(fresh)
+
+    def refresh(self, firing: Sequence[Notification], now: datetime) -> None:
+        """Tell the channels that forget what still fires, every `resend`. One that is behind is let catch up first."""
+        for name, line in self._lines.items():
+            if not line.sender.forgets:
+                continue
+            if line.refreshed_at is not None and now - line.refreshed_at < self._resend:
+                continue
+            first, line.refreshed_at = line.refreshed_at is None, now
+            mine = tuple(one for one in firing if one.channel == name)
+            if mine and not first and line.queue.empty():
+                line.queue.put(_Batch(mine, kept=False))
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """Stop all threads; what is under way may take `timeout` seconds. What is left stays in the outbox."""
+        self.stopping.set()
+        for line in self._lines.values():
+            line.queue.put(None)
+        for line in self._lines.values():
+            if line.thread.is_alive():
+                line.thread.join(timeout)
+
+    def settle(self, notifications: Sequence[Notification], outcome: Literal["delivered", "rejected"]) -> None:
+        """Take these out of the outbox."""
+        try:
+            for one in notifications:
+                self._outbox.settle(one, outcome, self.clock())
+        except OnPaceError as exc:  # it is sent again after a restart, which its key makes harmless
+            log.warning("notification delivered but not recorded", error=str(exc))
+
+    def count(self, channel: str, outcome: Outcome) -> None:
+        """Count one attempt."""
+        if self._metrics:
+            self._metrics.notifications.labels(channel, outcome).inc()
+
+    def _enqueue(self, notifications: Sequence[Notification]) -> None:
+        for one in notifications:
+            self._taken.add((one.channel, one.key))
+            if line := self._lines.get(one.channel):
+                line.queue.put(_Batch((one,), kept=True))
+            else:
+                log.warning("notification for a channel that is gone", channel=one.channel, key=one.key)
+                self.settle([one], "rejected")

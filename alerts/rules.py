@@ -1,0 +1,117 @@
+"""What each rule says about one look at its KPI: breached, not breached, or no verdict. Pure.
+
+Bounds are strict: `below: 0.5` is breached by 0.4999 and not by 0.5. No verdict (None) leaves an alert as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from onpace.alerts.pace import elapsed_share
+from onpace.alerts.status import KpiStatus, finite, format_value
+from onpace.config.durations import format_duration
+from onpace.config.rules import ActiveHours, NoDataRule, PaceRule, ThresholdRule
+
+__all__ = ["DAYS", "Inputs", "Verdict", "is_active", "no_data_verdict", "pace_verdict", "threshold_verdict"]
+
+Inputs = Mapping[str, float | str | None]
+
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a rule says and why; `inputs` is all that it looked at."""
+
+    breached: bool | None
+    reason: str
+    value: float | None = None
+    inputs: Inputs = field(default_factory=dict)
+
+
+def threshold_verdict(rule: ThresholdRule, value: float | None, volume: float | None, *, firing: bool) -> Verdict:
+    """One complete window of one series. `volume` is the value of `min_volume.kpi` in the same window and series.
+
+    A firing alert with `clear` ends only past the clear bound; in the band between, it stays.
+    """
+    value, volume = finite(value), finite(volume)
+    inputs: Inputs = {"value": value, "below": rule.below, "above": rule.above, "volume": volume}
+    if (gate := rule.min_volume) and (volume is None or volume < gate.at_least):
+        reason = (
+            f"too little to go by: {gate.kpi} {format_value(volume)}, at least {format_value(gate.at_least)} wanted"
+        )
+        return Verdict(None, reason, value, inputs)
+    if value is None:
+        return Verdict(None, "no value in the window", value, inputs)
+    for bound, word, beyond in ((rule.below, "below", -1), (rule.above, "above", 1)):
+        if bound is not None and (value - bound) * beyond > 0:
+            return Verdict(True, f"{format_value(value)} is {word} {format_value(bound)}", value, inputs)
+    if firing and rule.clear and not _cleared(rule, value):
+        return Verdict(None, f"{format_value(value)} is not past the clear bound yet", value, inputs)
+    return Verdict(False, f"{format_value(value)} is within bounds", value, inputs)
+
+
+def _cleared(rule: ThresholdRule, value: float) -> bool:
+    if rule.clear is None:
+        return True
+    above, below = rule.clear.above, rule.clear.below
+    return (above is None or value > above) and (below is None or value < below)
+
+
+def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
+    """The status at W: `at: at_risk` takes off_track too. Before `after` of the period has passed, no verdict.
+
+    After the period only the final status counts, and it ends the alert whichever way it went: the reason says which.
+    """
+    inputs: dict[str, float | str | None] = {
+        "status": status.status,
+        "actual": status.actual,
+        "expected": status.expected,
+        "target": status.target_value,
+        "gap": status.gap,
+    }
+    if status.final:
+        return Verdict(False, status.reason, status.actual, inputs)
+    if status.stale or status.as_of is None or status.status in ("no_data", "met", "missed"):
+        return Verdict(None, status.reason, status.actual, inputs)
+    passed = elapsed_share(status.period_start, status.period_end, status.as_of)
+    if passed < rule.after:
+        return Verdict(None, f"only {passed:.0%} of the period has passed", status.actual, inputs)
+    worse = ("off_track",) if rule.at == "off_track" else ("at_risk", "off_track")
+    return Verdict(status.status in worse, status.reason, status.actual, inputs)
+
+
+def no_data_verdict(rule: NoDataRule, last_events: Mapping[str, datetime | None], now: datetime) -> Verdict:
+    """The KPI's inputs by event type, with the time of the newest event of each; the quietest input decides.
+
+    An event type that has never sent anything gives no verdict.
+    """
+    seen = {name: last for name, last in last_events.items() if last is not None}
+    if len(seen) < len(last_events) or not seen:
+        missing = ", ".join(name for name in last_events if name not in seen)
+        return Verdict(None, f"no {missing} event seen yet")
+    name = min(seen, key=lambda key: seen[key])
+    silent = now - seen[name]
+    seconds = silent.total_seconds()
+    inputs: Inputs = {"event_type": name, "last_event_time": seen[name].isoformat(), "silent_seconds": seconds}
+    if silent > rule.after:
+        reason = f"no {name} event since {seen[name]:%Y-%m-%d %H:%M:%S} UTC, longer than {format_duration(rule.after)}"
+        return Verdict(True, reason, seconds, inputs)
+    return Verdict(False, f"{name} events arrive", seconds, inputs)
+
+
+def is_active(hours: ActiveHours | None, now: datetime, zone: ZoneInfo) -> bool:
+    """Whether the rule may notify at `now`. Ranges may wrap: `fri-mon`, `22:00-06:00` (the day is the local one)."""
+    if hours is None:
+        return True
+    local = now.astimezone(zone)
+    first, _, last = hours.days.partition("-")
+    begin, end = DAYS.index(first), DAYS.index(last or first)
+    if (local.weekday() - begin) % 7 > (end - begin) % 7:
+        return False
+    opens, closes = (int(part[:2]) * 60 + int(part[3:]) for part in hours.hours.split("-"))
+    minute = local.hour * 60 + local.minute
+    return opens <= minute < closes if opens < closes else minute >= opens or minute < closes

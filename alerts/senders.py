@@ -1,0 +1,126 @@
+"""The ways to tell people: the log, a webhook, Alertmanager."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import httpx
+import structlog
+
+from onpace.alerts.notifications import Notification
+from onpace.config.errors import OnPaceError
+from onpace.config.rules import Channel
+
+__all__ = ["AlertmanagerSender", "DeliveryFailed", "LogSender", "Sender", "WebhookSender", "sender_for", "senders_for"]
+
+log = structlog.get_logger(__name__)
+
+FIRES_ON = timedelta(hours=4)
+"""How long Alertmanager keeps an alert firing by itself, should the engine die."""
+
+_JSON = {"content-type": "application/json"}
+
+
+class DeliveryFailed(OnPaceError):
+    """A channel did not take a message. `final`: it never will (the receiver called the message itself wrong)."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        self.final = final
+        super().__init__(message)
+
+
+class Sender(Protocol):
+    """One way to tell people."""
+
+    forgets: bool
+    """Whether what still fires has to be told again and again."""
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """Deliver these. Raises DeliveryFailed; sending the same again is harmless."""
+
+
+class LogSender:
+    """Writes a line to the log."""
+
+    forgets = False
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:  # noqa: ARG002
+        """Log each one."""
+        for one in notifications:
+            log.warning(
+                "notification", state=one.state, **one.labels, description=one.annotations.get("description", "")
+            )
+
+
+class WebhookSender:
+    """POSTs each notification as JSON. `key` is in the body and in the Idempotency-Key header."""
+
+    forgets = False
+
+    def __init__(self, url: str, client: httpx.Client) -> None:
+        self._url = url
+        self._client = client
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:  # noqa: ARG002
+        """One request each."""
+        for one in notifications:
+            _post(self._client, self._url, one.to_json(), _JSON | {"idempotency-key": one.key})
+
+
+class AlertmanagerSender:
+    """POSTs to Alertmanager's API v2. What fires is said to end hours ahead and told again; resolved is explicit."""
+
+    forgets = True
+
+    def __init__(self, url: str, client: httpx.Client) -> None:
+        self._url = url.rstrip("/") + "/api/v2/alerts"
+        self._client = client
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
+        """One request for all."""
+        if notifications:
+            _post(self._client, self._url, json.dumps(postable_alerts(notifications, now)), _JSON)
+
+
+def postable_alerts(notifications: Iterable[Notification], now: datetime) -> list[dict[str, Any]]:
+    """The bodies that Alertmanager's API v2 takes (postableAlerts in its openapi.yaml)."""
+    return [
+        {
+            "labels": dict(one.labels),
+            "annotations": dict(one.annotations),
+            "startsAt": min(one.starts_at, now).isoformat(),
+            "endsAt": (now + FIRES_ON if one.state == "firing" else now).isoformat(),
+        }
+        for one in notifications
+    ]
+
+
+def _post(client: httpx.Client, url: str, content: str, headers: Mapping[str, str]) -> None:
+    try:
+        answer = client.post(url, content=content, headers=dict(headers))
+    except (httpx.HTTPError, httpx.InvalidURL) as exc:
+        raise DeliveryFailed(f"{url}: {exc or type(exc).__name__}") from exc
+    if answer.is_success:
+        return
+    final = answer.is_client_error and answer.status_code not in (401, 403, 404, 408, 425, 429)
+    raise DeliveryFailed(f"{url} answered {answer.status_code}: {answer.text[:200]}", final=final)
+
+
+def sender_for(channel: Channel, client: httpx.Client) -> Sender:
+    """The sender that a channel's type asks for."""
+    match channel.type:
+        case "webhook":
+            return WebhookSender(channel.url or "", client)
+        case "alertmanager":
+            return AlertmanagerSender(channel.url or "", client)
+        case _:
+            return LogSender()
+
+
+def senders_for(channels: Iterable[Channel]) -> dict[str, Sender]:
+    """A sender per channel, by name, over one HTTP client with a timeout of ten seconds."""
+    client = httpx.Client(timeout=10)
+    return {channel.name: sender_for(channel, client) for channel in channels}

@@ -1,0 +1,81 @@
+"""The catalog: everything a folder of KPI files declares, checked and resolved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from onpace.config.calendar import Grain
+from onpace.config.errors import UnknownName, did_you_mean
+from onpace.config.expressions import parse_kpi_expression
+from onpace.config.kpi import DerivedKpi, EventType, Kpi, Objective, RatioKpi, SimpleKpi
+from onpace.config.rules import Channel, Rule
+
+__all__ = ["Catalog"]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Events, KPIs, objectives, channels and rules by name, in file order. References between them hold."""
+
+    events: dict[str, EventType] = field(default_factory=dict)
+    kpis: dict[str, Kpi] = field(default_factory=dict)
+    objectives: dict[str, Objective] = field(default_factory=dict)
+    channels: dict[str, Channel] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+
+    def kpi(self, name: str) -> Kpi:
+        """The KPI of that name. Raises UnknownName with a suggestion."""
+        if name not in self.kpis:
+            known = did_you_mean(name, self.kpis) or f": there are {', '.join(self.kpis) or 'none'}"
+            raise UnknownName(f"unknown KPI '{name}'{known}")
+        return self.kpis[name]
+
+    def simple_kpis(self) -> Iterator[SimpleKpi]:
+        """The KPIs that are folded from the stream."""
+        return (kpi for kpi in self.kpis.values() if isinstance(kpi, SimpleKpi))
+
+    def inputs(self, kpi: Kpi) -> tuple[Kpi, ...]:
+        """The KPIs that `kpi` is computed from, one step down; none for a simple one."""
+        match kpi:
+            case RatioKpi():
+                return (self.kpi(kpi.numerator), self.kpi(kpi.denominator))
+            case DerivedKpi():
+                return tuple(self.kpi(name) for name in parse_kpi_expression(kpi.expr).names)
+            case _:
+                return ()
+
+    def leaves(self, kpi: Kpi) -> tuple[SimpleKpi, ...]:
+        """The simple KPIs that `kpi` is made of in the end (itself if simple), each once, in order."""
+        if isinstance(kpi, SimpleKpi):
+            return (kpi,)
+        found = {leaf.name: leaf for part in self.inputs(kpi) for leaf in self.leaves(part)}
+        return tuple(found.values())
+
+    def dimensions(self, kpi: Kpi) -> tuple[str, ...]:
+        """The dimensions that all of its inputs share, in the order of the first."""
+        first, *others = self.leaves(kpi)
+        return tuple(name for name in first.dimensions if all(name in other.dimensions for other in others))
+
+    def base_grain(self, kpi: Kpi) -> Grain:
+        """The finest grain it can be read at: the coarsest base grain of its inputs."""
+        return max((leaf.base_grain for leaf in self.leaves(kpi)), key=lambda grain: grain.rank)
+
+    def event_types(self, kpi: Kpi) -> tuple[str, ...]:
+        """The event types it is fed by."""
+        return tuple(dict.fromkeys(leaf.event for leaf in self.leaves(kpi)))
+
+    def lateness(self, kpi: Kpi) -> timedelta:
+        """How long after its end a window waits for late events: the longest of its inputs."""
+        return max(leaf.lateness for leaf in self.leaves(kpi))
+
+    def accumulates(self, kpi: Kpi) -> bool:
+        """Whether its values add up over time (count, sum, count_distinct) or are a level."""
+        if kpi.nature:
+            return kpi.nature == "accumulates"
+        return isinstance(kpi, SimpleKpi) and kpi.agg in ("count", "sum", "count_distinct")
+
+    def leading(self, kpi: Kpi) -> tuple[Kpi, ...]:
+        """The KPIs that claim to drive `kpi`."""
+        return tuple(other for other in self.kpis.values() if any(drive.kpi == kpi.name for drive in other.drives))

@@ -1,0 +1,210 @@
+"""What must hold between KPIs: inputs, cycles, time zones, targets, objectives, guardrails and drives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from zoneinfo import available_timezones
+
+from onpace.config.catalog import Catalog
+from onpace.config.checks_events import check_simple
+from onpace.config.declarations import Declarations, Declared
+from onpace.config.durations import parse_duration
+from onpace.config.expressions import ExpressionError, parse_kpi_expression
+from onpace.config.kpi import DerivedKpi, EventType, Kpi, RatioKpi, SimpleKpi, Target
+from onpace.config.reports import Report
+from onpace.config.yaml_lines import Place
+
+__all__ = ["check_kpis", "check_objectives"]
+
+
+def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Report) -> dict[str, Kpi]:
+    """Report what is wrong with the KPIs; return those whose inputs all hold, with their time zones, in file order."""
+    inputs = dict(_inputs(found, events, report))
+    _check_cycles(found, inputs, report)
+    sound: dict[str, Kpi] = {}
+    waiting = {name: declared.model for name, declared in found.kpis.items() if declared.model and name in inputs}
+    while ready := [name for name in waiting if all(part in sound for part in inputs[name])]:
+        for name in ready:
+            kpi = waiting.pop(name)
+            zoned = _with_zone(kpi, [sound[part] for part in inputs[name]], found.kpis[name].place, report)
+            if zoned:
+                sound[name] = zoned
+    catalog = Catalog(kpis={name: sound[name] for name in found.kpis if name in sound})
+    for kpi in catalog.kpis.values():
+        _check_targets(kpi, catalog.dimensions(kpi), found.kpis[kpi.name].place, report)
+    for name, declared in found.kpis.items():
+        if declared.model:
+            _check_references(declared.model, declared.place, f"kpi '{name}'", found, report)
+    return catalog.kpis
+
+
+def check_objectives(found: Declarations, report: Report) -> None:
+    """Report key results of unknown KPIs."""
+    for name, declared in found.objectives.items():
+        for index, result in enumerate(declared.model.key_results if declared.model else ()):
+            place = declared.place.at("key_results", index)
+            if result.kpi not in found.kpis:
+                report.unknown(place.at("kpi"), f"objective '{name}'", "kpi", result.kpi, found.kpis)
+            if result.start == result.value:
+                report.add(
+                    place, f"objective '{name}': kpi '{result.kpi}' starts at its value: nothing is left to reach"
+                )
+
+
+def _inputs(
+    found: Declarations, events: Mapping[str, EventType], report: Report
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The names of each KPI's inputs; a KPI with an unknown or unreadable one is left out."""
+    for name, declared in found.kpis.items():
+        subject, place = f"kpi '{name}'", declared.place
+        match declared.model:
+            case SimpleKpi() as kpi:
+                if kpi.event not in found.events:
+                    report.unknown(place.at("event"), subject, "event", kpi.event, found.events)
+                check_simple(kpi, events.get(kpi.event), place, report)
+                yield name, ()
+            case RatioKpi() as kpi:
+                parts = {"numerator": kpi.numerator, "denominator": kpi.denominator}
+                known = [_known(part, place.at(key), subject, found, report) for key, part in parts.items()]
+                if all(known):
+                    yield name, (kpi.numerator, kpi.denominator)
+            case DerivedKpi() as kpi:
+                names = _derived_inputs(kpi, place.at("expr"), subject, report)
+                known = [_known(part, place.at("expr"), subject, found, report) for part in names]
+                if names and all(known):
+                    yield name, names
+
+
+def _derived_inputs(kpi: DerivedKpi, place: Place, subject: str, report: Report) -> tuple[str, ...]:
+    try:
+        names = parse_kpi_expression(kpi.expr).names
+    except ExpressionError as error:
+        report.add(place, f"{subject}: expr: {error}")
+        return ()
+    if not names:
+        report.add(place, f"{subject}: expr '{kpi.expr}' names no KPI: it needs at least one")
+    return names
+
+
+def _known(name: str, place: Place, subject: str, found: Declarations, report: Report) -> bool:
+    if name in found.kpis:
+        return True
+    report.unknown(place, subject, "input", name, found.kpis)
+    return False
+
+
+def _check_cycles(found: Declarations, inputs: dict[str, tuple[str, ...]], report: Report) -> None:
+    settled: set[str] = set()
+    for start in inputs:
+        way: list[str] = []
+        stack = [(start, 0)]
+        while stack:
+            name, depth = stack.pop()
+            del way[depth:]
+            if name in way:
+                cycle = [*way[way.index(name) :], name]
+                first = min(cycle, key=list(found.kpis).index)
+                report.add(found.kpis[first].place, f"kpi '{first}': is computed from itself: {' -> '.join(cycle)}")
+                settled.update(cycle)
+            elif name not in settled:
+                way.append(name)
+                stack.extend((part, depth + 1) for part in reversed(inputs.get(name, ())))
+        settled.add(start)
+
+
+@lru_cache
+def _zones() -> frozenset[str]:
+    """Names of all time zones; finding them walks the file system."""
+    return frozenset(available_timezones())
+
+
+def _with_zone(kpi: Kpi, inputs: list[Kpi], place: Place, report: Report) -> Kpi | None:
+    """The KPI in its time zone: a ratio or derived one has that of its inputs."""
+    subject = f"kpi '{kpi.name}'"
+    given = kpi.timezone if isinstance(kpi, SimpleKpi) or "timezone" in kpi.model_fields_set else None
+    if given is not None and given not in _zones():
+        report.unknown(place.at("timezone"), subject, "time zone", given, _zones())
+        return None
+    zones = {part.timezone for part in inputs}
+    if len(zones) > 1:
+        listed = ", ".join(f"{part.name} {part.timezone}" for part in inputs)
+        report.add(place, f"{subject}: its inputs follow different time zones: {listed}")
+        return None
+    if zones and given is not None and given not in zones:
+        report.add(place.at("timezone"), f"{subject}: timezone {given} differs from that of its inputs, {zones.pop()}")
+        return None
+    return kpi.model_copy(update={"timezone": zones.pop()}) if zones else kpi
+
+
+def _check_references(kpi: Kpi, place: Place, subject: str, found: Declarations, report: Report) -> None:
+    if kpi.objective is not None and kpi.objective not in found.objectives:
+        report.unknown(place.at("objective"), subject, "objective", kpi.objective, found.objectives)
+    for index, name in enumerate(kpi.guardrails):
+        where = place.at("guardrails", index)
+        _check_other(name, kpi, found.kpis, place=where, subject=f"{subject}: guardrails", report=report)
+    for index, drive in enumerate(kpi.drives):
+        where = place.at("drives", index)
+        _check_other(drive.kpi, kpi, found.kpis, place=where.at("kpi"), subject=f"{subject}: drives", report=report)
+        low, _, high = drive.lag.partition("..")
+        if parse_duration(low) > parse_duration(high or low):
+            report.add(where.at("lag"), f"{subject}: drives: lag {drive.lag} ends before it begins")
+        elif not parse_duration(high or low):
+            report.add(where.at("lag"), f"{subject}: drives: lag {drive.lag} must be longer than nothing")
+
+
+def _check_other(
+    name: str, kpi: Kpi, kpis: dict[str, Declared[Kpi]], *, place: Place, subject: str, report: Report
+) -> None:
+    if name == kpi.name:
+        report.add(place, f"{subject}: a KPI cannot name itself")
+    elif name not in kpis:
+        report.unknown(place, subject, "kpi", name, kpis)
+
+
+def _check_targets(kpi: Kpi, dimensions: tuple[str, ...], place: Place, report: Report) -> None:
+    seen: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+    for index, target in enumerate(kpi.targets):
+        where, subject = place.at("targets", index), f"kpi '{kpi.name}': target"
+        for message in _target_problems(kpi, target):
+            report.add(where, f"{subject}: {message}")
+        for name in target.by:
+            if name not in dimensions:
+                report.unknown(where.at("by", name), subject, "dimension", name, dimensions)
+        series = (target.label, tuple(sorted(target.by.items())))
+        if series in seen and (target.every or target.period):
+            line = place.at("targets", seen[series]).line
+            report.add(where, f"{subject}: a second one for {target.label}: the first is on line {line}")
+        seen.setdefault(series, index)
+    headlines = [index for index, target in enumerate(kpi.targets) if target.headline]
+    for index in headlines[1:]:
+        report.add(
+            place.at("targets", index, "headline"), f"kpi '{kpi.name}': target: only one target can be the headline"
+        )
+
+
+def _target_problems(kpi: Kpi, target: Target) -> Iterator[str]:
+    if (target.every is None) == (target.period is None):
+        yield "give either every (as in every: month) or period (as in period: 2026-12)"
+    if kpi.direction == "in_range":
+        yield from _range_problems(target)
+        return
+    if target.min is not None or target.max is not None:
+        yield "min and max are for direction: in_range; give a value"
+    elif target.value is None:
+        yield "'value' is missing"
+    elif target.value <= 0 and target.tolerance is None:
+        yield f"a value of {target.value:g} needs a tolerance (a share of it means nothing), in the KPI's unit"
+    if target.start is not None and target.start == target.value:
+        yield "from and value are the same: nothing is left to reach"
+
+
+def _range_problems(target: Target) -> Iterator[str]:
+    if target.value is not None or target.start is not None:
+        yield "direction in_range takes min and max, not value or from"
+    if target.min is None or target.max is None:
+        yield "direction in_range needs both min and max"
+    elif target.min >= target.max:
+        yield f"min {target.min:g} must be below max {target.max:g}"
+    if target.tolerance is None:
+        yield "direction in_range needs a tolerance, in the KPI's unit"

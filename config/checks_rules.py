@@ -1,0 +1,111 @@
+"""What must hold for alert rules and the channels that they notify."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+from onpace.config.catalog import Catalog
+from onpace.config.declarations import Declarations
+from onpace.config.errors import did_you_mean
+from onpace.config.kpi import Kpi
+from onpace.config.reports import Report
+from onpace.config.rules import NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.yaml_lines import Place
+
+__all__ = ["check_channels", "check_rules"]
+
+
+def check_channels(found: Declarations, report: Report) -> None:
+    """Report channels without an address. The address itself may be a secret and is never shown."""
+    for name, declared in found.channels.items():
+        channel, place = declared.model, declared.place
+        if channel is None:
+            continue
+        if channel.type == "log":
+            if channel.url is not None:
+                report.add(place.at("url"), f"channel '{name}': type log takes no url")
+        elif channel.url is None:
+            report.add(place, f"channel '{name}': type {channel.type} needs a url")
+        elif not re.fullmatch(r"https?://[^\s/]+\S*", channel.url):
+            report.add(place.at("url"), f"channel '{name}': url must begin with http:// or https://")
+
+
+def check_rules(found: Declarations, catalog: Catalog, report: Report) -> None:
+    """Report rules that name what does not exist or that can never work; `catalog` holds the KPIs that are sound."""
+    for name, declared in found.rules.items():
+        rule, place, subject = declared.model, declared.place, f"rule '{name}'"
+        if rule is None:
+            continue
+        if rule.kpi not in found.kpis:
+            report.unknown(place.at("kpi"), subject, "kpi", rule.kpi, found.kpis)
+        for index, channel in enumerate(rule.notify):
+            if channel not in found.channels:
+                report.unknown(place.at("notify", index), subject, "channel", channel, found.channels)
+        _check_hours(rule, place, subject, report)
+        _check_kind(rule, catalog, place, subject, report)
+        if isinstance(rule, PaceRule) and rule.kpi in found.kpis and not _has_targets(found.kpis[rule.kpi].place):
+            report.add(place, f"{subject}: kpi '{rule.kpi}' has no targets to be on pace for")
+        if isinstance(rule, ThresholdRule) and rule.min_volume and rule.min_volume.kpi not in found.kpis:
+            report.unknown(place.at("min_volume", "kpi"), subject, "kpi", rule.min_volume.kpi, found.kpis)
+
+
+def _has_targets(kpi: Place) -> bool:
+    """Whether the file gives any, right or wrong."""
+    return kpi.at("targets", 0).keys in kpi.document.lines
+
+
+def _check_kind(rule: Rule, catalog: Catalog, place: Place, subject: str, report: Report) -> None:
+    kpi = catalog.kpis.get(rule.kpi)
+    match rule:
+        case ThresholdRule():
+            for message in _bound_problems(rule):
+                report.add(place, f"{subject}: {message}")
+            if kpi:
+                _check_windows(rule, kpi, catalog, place=place, subject=subject, report=report)
+        case NoDataRule() if rule.after == timedelta(0):
+            report.add(place.at("after"), f"{subject}: after must be longer than 0s")
+
+
+def _bound_problems(rule: ThresholdRule) -> Iterator[str]:
+    if (rule.below is None) == (rule.above is None):
+        yield "a threshold needs either below or above"
+        return
+    clear = rule.clear
+    if clear is None:
+        return
+    if rule.below is not None and (clear.below is not None or clear.above is None or clear.above < rule.below):
+        yield f"clear must be above, and at least {rule.below:g}, as in clear: {{above: {rule.below:g}}}"
+    if rule.above is not None and (clear.above is not None or clear.below is None or clear.below > rule.above):
+        yield f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
+
+
+def _check_windows(
+    rule: ThresholdRule, kpi: Kpi, catalog: Catalog, *, place: Place, subject: str, report: Report
+) -> None:
+    """The grain and the dimensions of a rule must be there in its KPI and in its volume."""
+    volume = catalog.kpis.get(rule.min_volume.kpi) if rule.min_volume else None
+    for other in [kpi, volume] if volume else [kpi]:
+        base = catalog.base_grain(other)
+        if rule.grain.rank < base.rank:
+            report.add(
+                place.at("grain"), f"{subject}: grain {rule.grain} is finer than that of kpi '{other.name}', {base}"
+            )
+        dimensions = catalog.dimensions(other)
+        for index, name in enumerate(rule.by):
+            if name not in dimensions:
+                hint = did_you_mean(name, dimensions)
+                report.add(place.at("by", index), f"{subject}: '{name}' is no dimension of kpi '{other.name}'{hint}")
+    if volume and volume.timezone != kpi.timezone:
+        report.add(
+            place.at("min_volume"), f"{subject}: kpi '{volume.name}' follows another time zone than '{kpi.name}'"
+        )
+
+
+def _check_hours(rule: Rule, place: Place, subject: str, report: Report) -> None:
+    if rule.active:
+        for text in rule.active.hours.split("-"):
+            hour, minute = map(int, text.split(":"))
+            if hour > 24 or minute > 59 or (hour == 24 and minute):
+                report.add(place.at("active", "hours"), f"{subject}: active: hours: {text} is no time of day")

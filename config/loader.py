@@ -1,0 +1,77 @@
+"""Loads a folder of KPI files into a catalog, or says everything that is wrong with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from onpace.config.catalog import Catalog
+from onpace.config.checks_events import check_events
+from onpace.config.checks_kpis import check_kpis, check_objectives
+from onpace.config.checks_rules import check_channels, check_rules
+from onpace.config.declarations import Declared, collect
+from onpace.config.errors import ConfigError, Problem
+from onpace.config.reports import Report
+from onpace.config.yaml_lines import Document, read_document
+
+__all__ = ["load_catalog"]
+
+M = TypeVar("M")
+
+
+def load_catalog(folder: Path, environment: Mapping[str, str] | None = None) -> Catalog:
+    """The catalog of all `*.yaml` and `*.yml` files in a folder (not in folders below it), or of one file.
+
+    `environment` is what `${NAME}` in channels is taken from; by default that of the process. Raises ConfigError with
+    every problem, each at its file and line; files that are not valid YAML are reported before anything else.
+    """
+    report = Report()
+    documents = _read(folder, report)
+    _raise(report)
+    catalog = _assemble(documents, os.environ if environment is None else environment, report)
+    _raise(report)
+    return catalog
+
+
+def _raise(report: Report) -> None:
+    if problems := report.problems():
+        raise ConfigError(problems)
+
+
+def _read(folder: Path, report: Report) -> list[Document]:
+    if folder.is_dir():
+        paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+        if not paths:
+            hint = "put a .yaml file there, beginning with 'version: 1'"
+            report.extend([Problem(str(folder), 0, f"no KPI files in this folder: {hint}")])
+    elif folder.exists():
+        paths = [folder]
+    else:
+        paths = []
+        report.extend([Problem(str(folder), 0, "no such file or folder: name the folder that holds the KPI files")])
+    documents = [read_document(path) for path in paths]
+    for document in documents:
+        report.extend(document.problems)
+    return documents
+
+
+def _assemble(documents: list[Document], environment: Mapping[str, str], report: Report) -> Catalog:
+    found = collect(documents, environment, report)
+    events = check_events(found, report)
+    kpis = check_kpis(found, events, report)
+    check_objectives(found, report)
+    check_channels(found, report)
+    check_rules(found, Catalog(kpis=kpis), report)
+    return Catalog(
+        events=events,
+        kpis=kpis,
+        objectives=_models(found.objectives),
+        channels=_models(found.channels),
+        rules=_models(found.rules),
+    )
+
+
+def _models(section: Mapping[str, Declared[M]]) -> dict[str, M]:
+    return {name: declared.model for name, declared in section.items() if declared.model is not None}

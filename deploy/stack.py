@@ -1,0 +1,141 @@
+"""What every way of running shares: broker, store and processor, started in this order and ended in the reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from onpace.config.catalog import Catalog
+from onpace.config.errors import OnPaceError, PortBusy, StoreUnavailable
+from onpace.config.settings import KafkaSettings, Settings
+from onpace.deploy.running import at_end, in_thread, until_available
+from onpace.deploy.sockets import listening_socket
+from onpace.deploy.stores import now, prepare_store
+from onpace.deploy.wiring import AlertPart, dead_letter_topic, worker_of
+from onpace.ingest.embedded_broker import EmbeddedBroker
+from onpace.ingest.producer import EventProducer
+from onpace.ingest.topics import ensure_topics
+from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.worker import Worker
+
+__all__ = ["Stack", "alerting", "close_producer", "evaluate_for_ever", "start_broker", "start_processor", "start_store"]
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_SECONDS = 30.0
+"""How long Kafka and ClickHouse may take to answer at the start; supervisors start everything at once."""
+
+BROKER_HOST, BROKER_PORT = "127.0.0.1", 9092
+
+SESSION_TIMEOUT = timedelta(seconds=6)
+"""Of the embedded broker: what a restart after a crash would have to wait for at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A processor that runs, and what it stands on."""
+
+    settings: Settings
+    store: ClickHouse
+    worker: Worker
+    failure: Callable[[], str | None]
+    """Why it cannot go on; None while it can."""
+
+
+async def start_broker(held: AsyncExitStack, settings: Settings) -> tuple[KafkaSettings, EmbeddedBroker | None]:
+    """How to reach the broker, with the topics made: the one that is named, or else an embedded one."""
+    kafka, broker = settings.kafka, None
+    if kafka.bootstrap is None:
+        broker = EmbeddedBroker(_broker_port(kafka), log=settings.data / "broker.log")
+        at_end(held, broker.stop)
+        await in_thread(broker.start)
+        embedded = {"bootstrap": broker.address, "instance": "onpace-up", "session_timeout": SESSION_TIMEOUT}
+        kafka = kafka.model_copy(update=embedded)
+    log.debug("broker answers", address=kafka.bootstrap)
+    await until_available(lambda: ensure_topics(kafka), PATIENCE_SECONDS)
+    return kafka, broker
+
+
+def _broker_port(kafka: KafkaSettings) -> int | None:
+    """The port asked for; else the usual one, so that applications find the broker again; None, any, if it is taken."""
+    if kafka.embedded_port is not None:
+        return kafka.embedded_port or None
+    try:
+        listening_socket(BROKER_HOST, BROKER_PORT, "").close()
+    except PortBusy:
+        return None
+    return BROKER_PORT
+
+
+async def start_store(held: AsyncExitStack, settings: Settings, catalog: Catalog) -> ClickHouse:
+    """ClickHouse with the tables and views of the catalog."""
+    store = await until_available(lambda: ClickHouse.connect(settings.clickhouse, settings.data), PATIENCE_SECONDS)
+    at_end(held, store.close)
+    log.debug("store answers", address=store.address)
+    await until_available(lambda: prepare_store(store, catalog, settings.kafka.topic), PATIENCE_SECONDS)
+    log.debug("store is ready")
+    return store
+
+
+async def start_processor(
+    held: AsyncExitStack, settings: Settings, catalog: Catalog, registry: CollectorRegistry, *, live: bool
+) -> Stack:
+    """Broker, store and worker. The data folder, if any is used, is held by the caller."""
+    kafka, broker = await start_broker(held, settings)
+    settings = settings.model_copy(update={"kafka": kafka})
+    store = await start_store(held, settings, catalog)
+    letters = EventProducer(kafka, topic=kafka.dead_letter_topic)
+    at_end(held, lambda: close_producer(letters))
+    worker = worker_of(settings, catalog, store, registry, dead_letters=dead_letter_topic(letters), live=live)
+    held.push_async_callback(_stop, worker, broker)
+    await worker.start()
+    log.debug("processor runs")
+
+    def failure() -> str | None:
+        if worker.crashed:
+            return f"the processor ended: {worker.crashed}"
+        gone = broker is not None and not broker.running
+        return f"the embedded broker ended: see {settings.data}/broker.log, then start again" if gone else None
+
+    return Stack(settings, store, worker, failure)
+
+
+async def _stop(worker: Worker, broker: EmbeddedBroker | None) -> None:
+    """A worker that still joins its group would wait for the broker's answer for seconds; it has taken nothing."""
+    if broker is not None and not worker.processor.positions:
+        await in_thread(broker.stop)
+    await worker.stop()
+
+
+def close_producer(producer: EventProducer) -> None:
+    """Deliver what is waiting, for two seconds at most."""
+    try:
+        producer.close(2.0)
+    except OnPaceError as exc:
+        log.warning("not delivered before the end", reason=str(exc))
+
+
+def alerting(
+    held: AsyncExitStack, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry
+) -> AlertPart:
+    """The alert engine, with its notifications under way until the end."""
+    alerts = AlertPart(settings, catalog, store, registry)
+    at_end(held, lambda: alerts.dispatcher.stop(1.0))
+    alerts.dispatcher.start()
+    return alerts
+
+
+async def evaluate_for_ever(alerts: AlertPart, interval: timedelta) -> None:
+    """Evaluate every `interval`; a store that is away is tried again the next time."""
+    while True:
+        try:
+            await in_thread(lambda: alerts.engine.evaluate(now(), notify=True))
+        except StoreUnavailable as exc:
+            log.warning("not evaluated", reason=str(exc))
+        await asyncio.sleep(interval.total_seconds())

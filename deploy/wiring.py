@@ -1,0 +1,116 @@
+"""The composition root's parts: each function wires one thing from settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from importlib.metadata import version as installed
+
+from prometheus_client import CollectorRegistry
+
+from onpace.alerts.collector import KpiCollector
+from onpace.alerts.engine import Engine
+from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
+from onpace.alerts.metrics import EngineMetrics
+from onpace.alerts.notifiers import Dispatcher
+from onpace.alerts.senders import senders_for
+from onpace.config.catalog import Catalog
+from onpace.config.settings import Settings
+from onpace.deploy.stores import now
+from onpace.ingest.deadletters import DeadLetter
+from onpace.ingest.producer import EventProducer
+from onpace.ingest.topics import topic_id
+from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.metrics import ProcessorMetrics
+from onpace.processors.processor import Processor
+from onpace.processors.reader import Reader
+from onpace.processors.worker import Worker
+from onpace.processors.writer import StoreWriter
+
+__all__ = ["AlertPart", "dead_letter_topic", "version", "worker_of"]
+
+DeadLetterTopic = Callable[[Sequence[DeadLetter]], None]
+
+
+def version() -> str:
+    """The installed version."""
+    return installed("onpace")
+
+
+def worker_of(
+    settings: Settings,
+    catalog: Catalog,
+    store: ClickHouse,
+    registry: CollectorRegistry,
+    *,
+    dead_letters: DeadLetterTopic,
+    live: bool,
+) -> Worker:
+    """A Faust worker over a store. Call it inside a running event loop."""
+    kafka = settings.kafka
+    metrics = ProcessorMetrics(registry)
+    writer = StoreWriter(store, kafka.topic, _crash_point(os.environ.get("ONPACE_CRASH_AT")))
+    return Worker(
+        processor=Processor(catalog, writer, settings.processor, metrics),
+        writer=writer,
+        kafka=kafka,
+        settings=settings.processor,
+        metrics=metrics,
+        clock=now,
+        identity=lambda: topic_id(kafka, kafka.topic),
+        dead_letters=dead_letters,
+        live=live,
+    )
+
+
+def dead_letter_topic(producer: EventProducer) -> DeadLetterTopic:
+    """Publishes dead letters through a producer of the dead-letter topic."""
+
+    def publish(letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            key, value, headers = letter.to_kafka()
+            producer.send_raw(value, key=key, headers=headers)
+        producer.flush(10)
+
+    return publish
+
+
+def _crash_point(place: str | None) -> Callable[[str], None]:
+    """For fault tests: `events:3` ends the process, as a kill would, after the third write of that table."""
+    if not place:
+        return lambda _: None
+    table, _, times = place.partition(":")
+    left = [int(times or 1)]
+
+    def crash(step: str) -> None:
+        if step == table:
+            left[0] -= 1
+            if left[0] == 0:
+                os._exit(137)
+
+    return crash
+
+
+class AlertPart:
+    """The alert engine with its reader, history and notifiers."""
+
+    def __init__(self, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry) -> None:
+        self.catalog = catalog
+        metrics = EngineMetrics(registry, version())
+        self.dispatcher = Dispatcher(
+            senders_for(catalog.channels.values()),
+            ClickHouseOutbox(store),
+            clock=now,
+            resend=settings.engine.resend,
+            metrics=metrics,
+        )
+        self.reader = Reader(store, catalog)
+        self.engine = Engine(catalog, self.reader, ClickHouseHistory(store), self.dispatcher, metrics=metrics)
+        registry.register(KpiCollector(catalog, lambda: self.engine.latest))
+
+    def replay_now(self, last_event: datetime) -> datetime:
+        """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""
+        self.reader.sources()
+        marks = [mark for name in self.catalog.kpis if (mark := self.reader.watermark(name))]
+        return max(marks, default=last_event)

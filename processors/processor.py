@@ -1,0 +1,330 @@
+"""The processor: records in, flushes out. Synchronous and free of Kafka, so that one thread owns all of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import polars as pl
+import structlog
+
+from onpace.config.catalog import Catalog
+from onpace.config.settings import ProcessorSettings
+from onpace.processors.dedup import DedupIndex
+from onpace.processors.fold import KpiFold, Window, window_column
+from onpace.processors.intake import Batch, Intake, Record
+from onpace.processors.metrics import ProcessorMetrics
+from onpace.processors.partials import Slot, distinct_rows, from_store, partial_rows
+from onpace.processors.plan import plan_events
+from onpace.processors.windows import MAX_SLOTS, DimensionCodes, key_columns, window_minutes
+from onpace.processors.writer import EPOCH, Checkpoint, Flush, StoreWriter, Watermark
+
+__all__ = ["Processor"]
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Partition:
+    """What the processor holds of one partition."""
+
+    slot: Slot
+    intake: Intake
+    position: int
+    """Next offset to read."""
+    flushed: int
+    """Position of the last prepared flush."""
+
+
+class Processor:
+    """Folds the records of its partitions into KPI aggregates and prepares flushes. Not thread-safe: one thread only.
+
+    A flush stays in `unwritten` until `written` says that it is in the store; nothing may be folded before that, since
+    memory has gone on already and no later flush would bring its rows.
+    """
+
+    def __init__(
+        self, catalog: Catalog, writer: StoreWriter, settings: ProcessorSettings, metrics: ProcessorMetrics
+    ) -> None:
+        self._plans = plan_events(catalog)
+        self._folds = {name: [KpiFold(plan) for plan in event.kpis] for name, event in self._plans.items()}
+        self._kpi_count = max(1, sum(len(folds) for folds in self._folds.values()))
+        self._writer = writer
+        self._settings = settings
+        self._metrics = metrics
+        self._dims = DimensionCodes()
+        self._partitions: dict[int, Partition] = {}
+        self._slots: dict[int, Slot] = {}
+        self._batches: list[tuple[Slot, Batch]] = []
+        self._buffered = 0
+        self._catalog = catalog
+        self.unwritten: Flush | None = None
+        """The last flush prepared, until it is known to be written."""
+
+    @property
+    def buffered(self) -> int:
+        """Records taken since the last flush was prepared."""
+        return self._buffered
+
+    @property
+    def positions(self) -> dict[int, int]:
+        """Partition -> next offset to read."""
+        return {number: partition.position for number, partition in list(self._partitions.items())}
+
+    def assign(self, partitions: Collection[int], incarnation: UUID) -> dict[int, int | None]:
+        """Take over exactly these partitions, and return where each goes on (None: at its beginning).
+
+        A partition already held stays as it is in memory, unless another process has come further with it since.
+        """
+        for number in [n for n in self._partitions if n not in partitions]:
+            self._release(number)
+        resume: dict[int, int | None] = {}
+        for number in sorted(partitions):
+            checkpoints = self._writer.checkpoints(number)
+            offset, _ = checkpoints.get(incarnation, (0, 0))
+            held = self._partitions.get(number)
+            if held and held.slot.incarnation == incarnation and held.position >= offset:
+                resume[number] = held.position if held.position or incarnation in checkpoints else None
+                continue
+            if held:
+                self._release(number)
+            if self._fold_dead_lives(number, incarnation, checkpoints):
+                checkpoints = self._writer.checkpoints(number)
+            slot = Slot(self._free_slot(), incarnation, number)
+            newest_ms = max((ms for _, ms in checkpoints.values()), default=0)
+            self._open(slot, offset, self._known_ids(slot, offset, newest_ms))
+            resume[number] = offset if incarnation in checkpoints else None
+        return resume
+
+    def seek(self, partition: int, offset: int) -> None:
+        """The partition goes on at `offset` (its log begins later than the checkpoint, or it has no checkpoint)."""
+        held = self._partitions[partition]
+        held.position = held.flushed = offset
+
+    def _known_ids(self, slot: Slot, offset: int, newest_ms: int) -> DedupIndex:
+        """The ids that a partition had accepted before `offset`. `newest_ms`: its latest arrival until then."""
+        horizon_ms = self._settings.dedup_horizon // timedelta(milliseconds=1)
+        dedup = DedupIndex(horizon_ms)
+        dedup.max_arrival_ms = newest_ms
+        dedup.load(self._writer.accepted_ids(slot, offset, newest_ms - horizon_ms))
+        return dedup
+
+    def _open(self, slot: Slot, offset: int, dedup: DedupIndex) -> Partition:
+        intake = Intake(
+            self._writer.topic,
+            slot,
+            self._plans,
+            dedup,
+            max_future=self._settings.max_future,
+            max_bytes=self._settings.max_event_bytes,
+        )
+        intake.max_event_us = self._writer.event_times(slot)
+        frontiers = self._writer.frontiers(slot)
+        for fold in self._all_folds():
+            fold.open(slot.number, frontiers.get((fold.plan.kpi.name, fold.plan.kpi.definition)))
+        self._slots[slot.number] = slot
+        partition = self._partitions[slot.partition] = Partition(slot, intake, offset, offset)
+        log.debug(
+            "partition taken over", topic=self._writer.topic, partition=slot.partition, offset=offset, ids=len(dedup)
+        )
+        return partition
+
+    def _release(self, number: int) -> None:
+        slot = self._partitions.pop(number).slot
+        self._batches = [(owner, batch) for owner, batch in self._batches if owner != slot]
+        for fold in self._all_folds():
+            fold.close(slot.number)
+        del self._slots[slot.number]
+
+    def _free_slot(self) -> int:
+        return next(number for number in range(MAX_SLOTS) if number not in self._slots)
+
+    def _all_folds(self) -> Iterable[KpiFold]:
+        return (fold for folds in self._folds.values() for fold in folds)
+
+    def _fold_dead_lives(self, number: int, incarnation: UUID, checkpoints: Mapping[UUID, tuple[int, int]]) -> bool:
+        """Fold what earlier lives of the topic archived past their last checkpoint: their log is gone, the archive is
+        not. Returns whether there was any."""
+        found = False
+        for life, last in self._writer.archived_lives(number).items():
+            offset, newest_ms = checkpoints.get(life, (0, 0))
+            if life == incarnation or last < offset:
+                continue
+            tail = self._writer.unfolded_tail(life, number, offset)
+            log.warning(
+                "folding archived events of a topic that is gone",
+                partition=number,
+                incarnation=str(life),
+                events=tail.height,
+            )
+            # a processor of its own, so that a store that fails in between leaves this one as it was
+            successor = Processor(self._catalog, self._writer, self._settings, self._metrics)
+            successor._fold_tail(Slot(0, life, number), offset, newest_ms, tail)
+            found = True
+        return found
+
+    def _fold_tail(self, slot: Slot, offset: int, newest_ms: int, tail: pl.DataFrame) -> None:
+        dedup = DedupIndex(0)  # what is a duplicate was decided when the tail was archived
+        dedup.max_arrival_ms = max(newest_ms, int(tail["arrival_ms"].to_numpy().max()))
+        partition = self._open(slot, offset, dedup)
+        self._batches.append((slot, partition.intake.take_archived(tail)))
+        partition.position = int(tail["offset"].to_numpy().max()) + 1
+        self._writer.write(self.prepare(EPOCH))
+
+    def process(self, records: Mapping[int, Sequence[Record]]) -> None:
+        """Take in records, each partition's in the order of its offsets. Records before the position are ignored."""
+        for number, part in records.items():
+            partition = self._partitions.get(number)
+            if partition is None:
+                continue
+            fresh: Sequence[Record] = part
+            if part and part[0].offset < partition.position:
+                fresh = [record for record in part if record.offset >= partition.position]
+            if not fresh:
+                continue
+            batch = partition.intake.take(fresh)
+            partition.position = fresh[-1].offset + 1
+            self._batches.append((partition.slot, batch))
+            self._buffered += len(fresh)
+            self._metrics.took(batch)
+
+    def prepare(
+        self, now: datetime, caught_up: Mapping[int, datetime] | None = None, *, input_end: datetime | None = None
+    ) -> Flush:
+        """Fold everything taken since the last time, and return what is to be written. Reads late windows back first.
+
+        Raises StoreUnavailable before anything has changed. A flush that is still unwritten is written first.
+
+        `caught_up`: partition -> the time up to which nothing is left to read. `input_end`: the input is finished; its
+        last event was at this time.
+        """
+        if self.unwritten is not None:
+            self._writer.write(self.unwritten)
+            self.written()
+        folded = self._select_rows()
+        flush = Flush(written_at=now, archive=[], dead=[(slot, d) for slot, b in self._batches for d in b.dead])
+        flush.archive = [batch.archive for _, batch in self._batches if batch.archive is not None]
+        changed = []
+        for fold, rows in folded:
+            if fold.distinct:
+                table = distinct_rows(fold.plan, rows, self._slots, self._writer.topic, self._dims)
+                flush.distinct += [table] if table is not None else []
+            else:
+                changed.append((fold, fold.fold(rows)))
+        flush.partials = partial_rows(changed, self._slots, self._writer.topic, self._dims)
+        self._mark_progress(flush, now, caught_up or {}, input_end)
+        self._batches.clear()
+        self._buffered = 0
+        self.unwritten = flush
+        self._free_memory()
+        return flush
+
+    def written(self) -> None:
+        """The last flush prepared is in the store."""
+        self.unwritten = None
+
+    def _free_memory(self) -> None:
+        crowded = len(self._dims) > 2 * self._settings.resident_rows  # dimension values that no window holds any more
+        for fold in self._all_folds():
+            if crowded:
+                fold.forget()
+            else:
+                fold.evict(self._settings.resident_rows // self._kpi_count)
+        if crowded:
+            self._dims = DimensionCodes()
+        for partition in self._partitions.values():
+            partition.intake.dedup.evict()
+
+    def _mark_progress(
+        self, flush: Flush, now: datetime, caught_up: Mapping[int, datetime], input_end: datetime | None
+    ) -> None:
+        for number, partition in self._partitions.items():
+            slot, at = partition.slot, caught_up.get(number, EPOCH)
+            if partition.position > partition.flushed:
+                flush.checkpoints.append(Checkpoint(slot, partition.position, partition.intake.dedup.max_arrival_ms))
+                flush.watermarks += [
+                    Watermark(
+                        slot,
+                        name,
+                        EPOCH + timedelta(microseconds=latest),
+                        EPOCH + timedelta(milliseconds=partition.intake.last_arrival_ms.get(name, 0)),
+                    )
+                    for name, latest in partition.intake.max_event_us.items()
+                ]
+                partition.flushed = partition.position
+            if input_end is not None:
+                flush.watermarks.append(Watermark(slot, "", input_end=input_end, finished_at=now))
+            else:
+                flush.watermarks.append(Watermark(slot, "", caught_up_at=at))
+
+    def _select_rows(self) -> list[tuple[KpiFold, pl.DataFrame]]:
+        """The rows that each KPI is to fold, with every window they touch resident."""
+        selected: list[tuple[KpiFold, pl.DataFrame]] = []
+        for name, folds in self._folds.items():
+            frames = [frame for _, batch in self._batches for frame in batch.frames.get(name, []) if frame.height]
+            if not frames or not folds:
+                continue
+            frame = self._with_keys(name, pl.concat(frames))
+            selected += [(fold, fold.select(frame, _dims_column(fold))) for fold in folds]
+        self._read_back(selected)
+        return selected
+
+    def _with_keys(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """Add one column per window spec and one per dimension set, shared by all KPIs that use it."""
+        plan = self._plans[name]
+        for kpi in (p.kpi for p in plan.kpis):
+            column = window_column(kpi.base_grain, kpi.zone)
+            if column not in frame.columns:
+                frame = frame.with_columns(
+                    window_minutes(frame["onpace:time_us"], kpi.base_grain, kpi.zone).alias(column)
+                )
+        for spec, columns in plan.dimensions.items():
+            values = frame.select("onpace:offset", *columns) if spec else frame  # as many rows, even of constants
+            codes = self._dims.encode(values, [dim for dim, _ in spec]) if spec else None
+            code = pl.lit(self._dims.code("[]"), dtype=pl.Int64) if codes is None else codes
+            frame = frame.with_columns(code.alias(_dims_name(spec)))
+        return frame
+
+    def _read_back(self, selected: Sequence[tuple[KpiFold, pl.DataFrame]]) -> None:
+        wanted = {fold: windows for fold, rows in selected if (windows := fold.missing(rows))}
+        if not wanted:
+            return
+        by_life: dict[UUID, set[Window]] = {}
+        for number, minute in set[Window]().union(*wanted.values()):
+            slot = self._slots[number]
+            by_life.setdefault(slot.incarnation, set()).add((slot.partition, minute))
+        found = [
+            (life, self._writer.read_back([f.plan.kpi for f in wanted], life, windows))
+            for life, windows in by_life.items()
+        ]
+        for fold, windows in wanted.items():
+            for life, table in found:
+                slot_of = {s.partition: n for n, s in self._slots.items() if s.incarnation == life}
+                rows = from_store(table, fold, slot_of, self._dims)
+                fold.absorb(_within(rows, windows), {w for w in windows if self._slots[w[0]].incarnation == life})
+
+
+def _within(rows: pl.DataFrame, windows: Collection[Window]) -> pl.DataFrame:
+    """Only the rows of exactly these windows: the others may be resident already."""
+    if rows.is_empty():
+        return rows
+    wanted = pl.DataFrame(
+        {"slot": [slot for slot, _ in windows], "minutes": [minute for _, minute in windows]},
+        schema={"slot": pl.Int64, "minutes": pl.Int64},
+    )
+    keys = key_columns(rows["key"])
+    return (
+        pl.concat([rows, keys], how="horizontal")
+        .join(wanted, on=["slot", "minutes"], how="semi")
+        .drop("minutes", "dims", "slot")
+    )
+
+
+def _dims_column(fold: KpiFold) -> str:
+    return _dims_name(tuple(fold.plan.kpi.dimensions.items()))
+
+
+def _dims_name(spec: tuple[tuple[str, str], ...]) -> str:
+    return f"onpace:dims {spec!r}"

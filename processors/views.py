@@ -1,0 +1,193 @@
+"""The views that people and Grafana read: `kpi_<name>_<grain>`, `…_total`, and `event_watermarks`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from onpace.config.calendar import Grain
+from onpace.config.catalog import Catalog
+from onpace.config.kpi import Kpi, Target
+from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.sql import Grouping, merged_select, quoted
+
+__all__ = ["extent_sql", "grouping_sql", "refresh_views", "view_statements", "window_end_sql", "window_start_sql"]
+
+_EPOCH = "toDateTime64(0, 6, 'UTC')"
+_GRAINS = {Grain.MINUTE, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH, Grain.QUARTER, Grain.YEAR}
+
+
+def window_start_sql(grain: Grain, zone: str, column: str = "window_start") -> str:
+    """SQL for the start (DateTime in UTC) of the window of `grain` that holds the base window `column`."""
+    tz = quoted(zone)
+    if grain is Grain.MINUTE:
+        return f"toStartOfMinute({column})"
+    if step := grain.step:  # by the offset: ClickHouse's own functions are off in zones like Kathmandu and Lord Howe
+        seconds = int(step.total_seconds())
+        local = f"(toUnixTimestamp({column}) + timezoneOffset(toTimeZone({column}, {tz})))"
+        return f"({column} - toIntervalSecond({local} % {seconds}))"
+    return f"toTimeZone(toDateTime({_first_day_sql(grain, zone, column)}, {tz}), 'UTC')"
+
+
+def window_end_sql(grain: Grain, zone: str, column: str = "window_start") -> str:
+    """SQL for the end (exclusive) of the window of `grain` that begins at `column`."""
+    if step := grain.step:
+        return f"({column} + toIntervalSecond({int(step.total_seconds())}))"
+    following = {
+        Grain.DAY: "addDays({}, 1)",
+        Grain.WEEK: "addDays({}, 7)",
+        Grain.MONTH: "addMonths({}, 1)",
+        Grain.QUARTER: "addMonths({}, 3)",
+        Grain.YEAR: "addYears({}, 1)",
+    }
+    # by the date: a day that begins at 01:00, when the clock skips midnight, ends at 00:00
+    day = following[grain].format(_first_day_sql(grain, zone, column))
+    return f"toTimeZone(toDateTime({day}, {quoted(zone)}), 'UTC')"
+
+
+def _first_day_sql(grain: Grain, zone: str, column: str) -> str:
+    first = {
+        Grain.DAY: "toDate",
+        Grain.WEEK: "toMonday",
+        Grain.MONTH: "toStartOfMonth",
+        Grain.QUARTER: "toStartOfQuarter",
+        Grain.YEAR: "toStartOfYear",
+    }
+    return f"{first[grain]}({column}, {quoted(zone)})"
+
+
+def extent_sql(catalog: Catalog, kpi: Kpi) -> str:
+    """SQL for how far all inputs of the KPI are complete: (lowest watermark less lateness, end of a finished input)."""
+    by_event: dict[str, int] = {}
+    for leaf in catalog.leaves(kpi):
+        by_event[leaf.event] = max(by_event.get(leaf.event, 0), int(leaf.lateness.total_seconds()))
+    names, seconds = ", ".join(map(quoted, by_event)), ", ".join(map(str, by_event.values()))
+    lateness = f"toIntervalSecond(transform(event_type, [{names}], [{seconds}], 0))"
+    reached = f"(min(watermark - {lateness}), max(input_end))"
+    return f"(SELECT {reached} FROM event_watermarks WHERE event_type IN ({names}))"
+
+
+def refresh_views(store: ClickHouse, catalog: Catalog, topic: str) -> int:
+    """Create or replace the views that changed, drop those of KPIs that are gone, and return how many there are."""
+    statements = dict(view_statements(catalog, topic))
+    existing = dict(
+        store.query(
+            "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
+            "AND (name LIKE 'kpi\\_%' OR name = 'event_watermarks')"
+        )
+    )
+    for name in existing.keys() - statements.keys():
+        store.command(f"DROP VIEW IF EXISTS `{name}`")
+    for name, select in statements.items():
+        fingerprint = hashlib.sha256(select.encode()).hexdigest()
+        if existing.get(name) != fingerprint:
+            store.command(f"CREATE OR REPLACE VIEW `{name}` AS {select} COMMENT '{fingerprint}'")
+    return len(statements)
+
+
+def view_statements(catalog: Catalog, topic: str) -> Iterator[tuple[str, str]]:
+    """(name, SELECT) of every view, in an order in which they can be created."""
+    yield "event_watermarks", _watermarks(catalog, topic)
+    for kpi in catalog.kpis.values():
+        base = catalog.base_grain(kpi)
+        for grain in Grain:
+            if grain is base or (grain.rank > base.rank and grain in _GRAINS):
+                yield f"kpi_{kpi.name}_{grain}", _kpi_view(catalog, kpi, grain, catalog.dimensions(kpi))
+                yield f"kpi_{kpi.name}_{grain}_total", _kpi_view(catalog, kpi, grain, ())
+
+
+def grouping_sql(catalog: Catalog, kpi: Kpi, grain: Grain) -> str:
+    """SQL for the window of `grain` that a base window of the KPI's inputs belongs to."""
+    if all(leaf.base_grain is grain for leaf in catalog.leaves(kpi)):
+        return "window_start"
+    return window_start_sql(grain, kpi.timezone)
+
+
+def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> str:
+    grouping = Grouping({"Start": grouping_sql(catalog, kpi, grain)}, by)
+    dims = "".join(f"`{name}`, " for name in by)
+    targets = [t for t in kpi.targets if t.grain is grain and set(t.by) == set(by)]  # a row is one series
+    target = _target_sql(kpi, targets)
+    series = _series_sql(targets) if targets else "''"
+    status = f"""LEFT JOIN (
+  SELECT period_start AS Start, series AS Series, any(status) AS Status, any(attainment) AS Attainment
+  FROM kpi_status FINAL WHERE kpi = {quoted(kpi.name)} AND grain = {quoted(grain)} GROUP BY period_start, series
+) AS judged ON judged.Start = window_start AND judged.Series = {series}"""
+    return f"""WITH {extent_sql(catalog, kpi)} AS Extent
+SELECT window_start, window_end, {dims}value, numerator, denominator,
+  (window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH})) AS complete, revision,
+  {target} AS target,
+  {"judged.Attainment" if targets else "CAST(NULL, 'Nullable(Float64)')"} AS attainment,
+  {"judged.Status" if targets else "''"} AS status
+FROM (
+  SELECT Start AS window_start, {window_end_sql(grain, kpi.timezone, "Start")} AS window_end,
+    {dims}value, numerator, denominator, revision
+  FROM ({merged_select(catalog, kpi, grouping)})
+) AS windows
+{status if targets else ""}"""
+
+
+def _target_sql(kpi: Kpi, targets: list[Target]) -> str:
+    """The target in force in each window: an explicit period beats `every`."""
+    cases = []
+    for target in sorted(targets, key=lambda t: t.period is None):
+        value = target.value if target.value is not None else target.max
+        conditions = [f"`{name}` = {quoted(wanted)}" for name, wanted in target.by.items()]
+        if target.period:
+            start, _ = target.period.bounds(kpi.zone)
+            conditions.append(f"window_start = toDateTime({int(start.timestamp())}, 'UTC')")
+        cases.append(f"{' AND '.join(conditions) or '1'}, {value!r}")
+    return (
+        f"CAST(multiIf({', '.join(cases)}, NULL), 'Nullable(Float64)')" if cases else "CAST(NULL, 'Nullable(Float64)')"
+    )
+
+
+def _series_sql(targets: list[Target]) -> str:
+    """Which series of `kpi_status` a row belongs to: compact JSON of the target's dimension values, names sorted."""
+    cases = []
+    for target in targets:
+        series = json.dumps(dict(sorted(target.by.items())), ensure_ascii=False, separators=(",", ":"))
+        cases += [
+            " AND ".join(f"`{name}` = {quoted(wanted)}" for name, wanted in target.by.items()) or "1",
+            quoted(series),
+        ]
+    return f"multiIf({', '.join(cases)}, '')"
+
+
+def _watermarks(catalog: Catalog, topic: str) -> str:
+    """Per declared event type: how far all partitions of the live topic have come (before lateness is taken off).
+
+    A partition is as far as its latest event of the type, or, with nothing left to read, as the clock was then; but
+    never further past the type's last event anywhere than `expected_every`, for then the source is overdue.
+    """
+    expected = {name: int(e.expected_every.total_seconds()) for name, e in catalog.events.items() if e.expected_every}
+    limits = (
+        f"transform(event_type, [{', '.join(map(quoted, expected))}], [{', '.join(map(str, expected.values()))}], 0)"
+        if expected
+        else "0"
+    )
+    names = ", ".join(map(quoted, catalog.events)) or "''"
+    here = f"topic = {quoted(topic)}"
+    alive = f"incarnation = (SELECT argMax(incarnation, first_seen) FROM incarnations WHERE {here}) AND {here}"
+    count = f"(SELECT argMax(partitions, first_seen) FROM incarnations WHERE {here})"
+    return f"""SELECT event_type,
+  if(count() < {count}, {_EPOCH}, min(greatest(latest,
+    if({limits} > 0 AND last_anywhere > {_EPOCH},
+      least(caught_up, last_anywhere + toIntervalSecond({limits})), caught_up)))) AS watermark,
+  max(last_anywhere) AS last_event_time, max(arrived_anywhere) AS last_arrival, min(caught_up) AS caught_up_at,
+  (SELECT if(max(finished_at) >= max(caught_up_at) AND max(input_end) >= max(max_event_time), max(input_end),
+    {_EPOCH}) FROM watermarks WHERE {here}) AS input_end
+FROM (
+  SELECT partitions.partition AS partition, declared AS event_type, caught_up, latest, last_anywhere, arrived_anywhere
+  FROM (SELECT partition, toDateTime64(max(caught_up_at), 6, 'UTC') AS caught_up, arrayJoin([{names}]) AS declared
+        FROM watermarks WHERE {alive} AND event_type = '' GROUP BY partition) AS partitions
+  LEFT JOIN (SELECT partition, toString(event_type) AS event_type, max(max_event_time) AS latest
+        FROM watermarks WHERE {alive} AND event_type != '' GROUP BY partition, event_type) AS own
+    ON own.partition = partitions.partition AND own.event_type = declared
+  LEFT JOIN (SELECT toString(event_type) AS event_type, max(max_event_time) AS last_anywhere,
+          max(last_arrival) AS arrived_anywhere
+        FROM watermarks WHERE {here} AND event_type != '' GROUP BY event_type) AS everywhere
+    ON everywhere.event_type = declared
+)
+GROUP BY event_type"""

@@ -1,0 +1,342 @@
+"""The Faust worker: Kafka's records in whole batches to the processor, its flushes to ClickHouse, then the commit.
+
+Faust keeps what it is good at (group membership, rebalancing, timers); its per-event path is not used, because it costs
+100 us an event and because an agent that raises loses its batch and commits past it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+import faust
+import structlog
+from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
+from yarl import URL
+
+from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
+from onpace.config.settings import KafkaSettings, ProcessorSettings
+from onpace.ingest.deadletters import DeadLetter
+from onpace.processors.metrics import ProcessorMetrics
+from onpace.processors.processor import Processor
+from onpace.processors.writer import StoreWriter
+
+__all__ = ["TopicRecreated", "Worker"]
+
+log = structlog.get_logger(__name__)
+Result = TypeVar("Result")
+
+_FETCH_WAIT = timedelta(seconds=2)  # aiokafka waits up to 1.5 s at the broker for records
+_REVOKE_DEADLINE_SECONDS = 20.0
+_STOP_DEADLINE_SECONDS = 8.0
+_IDENTITY_CHECK = timedelta(seconds=5)
+
+
+class TopicRecreated(OnPaceError):
+    """The topic was deleted and made again while it was read. A restart takes the new one over."""
+
+
+class BatchConsumer(Consumer):
+    """Hands whole fetched batches to the worker instead of single events to agents."""
+
+    async def perform_seek(self) -> None:
+        """Go on where ClickHouse says, whatever offset Kafka has committed. Runs after assignment, before the flow."""
+        worker = _worker_of(self)
+        tps = {tp for tp in self.assignment() if tp.topic == worker.topic}
+        known = self._thread._ensure_consumer().partitions_for_topic(worker.topic) or ()
+        resume = await worker.take_over({tp.partition for tp in tps}, len(known))
+        earliest = await self.earliest_offsets(*tps) if tps else {}
+        for tp in tps:
+            offset = worker.resume_offset(tp.partition, resume[tp.partition], int(earliest.get(tp) or 0))
+            await self._seek(tp, offset)
+            self._read_offset[tp] = offset or None
+            self._committed_offset[tp] = offset or None
+
+    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
+        """Nothing: only a flush commits."""
+        return False
+
+    async def wait_empty(self) -> None:
+        """Called before partitions are given up and before stopping: flush, but not for ever."""
+        worker = _worker_of(self)
+        deadline = _STOP_DEADLINE_SECONDS if self.app.should_stop else _REVOKE_DEADLINE_SECONDS
+        try:
+            await asyncio.wait_for(worker.flush(self), deadline)
+        except TimeoutError:
+            log.warning("gave partitions up before the flush was written; they will be read again")
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        worker = _worker_of(self)
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                records, _ = await self._wait_next_records(0.2)
+                while not (self.flow_active or self.should_stop or fetcher.should_stop):
+                    await asyncio.sleep(0.05)  # a rebalance: afterwards the offsets tell whether these are still due
+                await worker.take(self, records or {})
+                await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except Exception:
+            log.exception("the processor stops: a restart is safe")
+            raise
+
+
+def _worker_of(consumer: Consumer) -> Worker:
+    transport = consumer.transport
+    assert isinstance(transport, BatchTransport)
+    return transport.worker
+
+
+class BatchTransport(Transport):
+    """Kafka through aiokafka, in batches."""
+
+    Consumer = BatchConsumer
+    worker: Worker
+
+
+class Worker:
+    """Runs one processor in a Faust app. `start` and `stop` belong to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        processor: Processor,
+        writer: StoreWriter,
+        kafka: KafkaSettings,
+        settings: ProcessorSettings,
+        metrics: ProcessorMetrics,
+        clock: Callable[[], datetime],
+        identity: Callable[[], UUID],
+        dead_letters: Callable[[list[DeadLetter]], None],
+        live: bool = True,
+    ) -> None:
+        """`identity`: the topic's UUID now. `dead_letters`: publishes to the dead-letter topic. `live`: an idle
+        partition advances with the wall clock (a replay's clock is its events)."""
+        self.topic = kafka.topic
+        self.processor = processor
+        self._writer = writer
+        self._settings = settings
+        self._metrics = metrics
+        self._clock = clock
+        self._identity = identity
+        self._dead_letters = dead_letters
+        self._live = live
+        self._thread = ThreadPoolExecutor(1, "onpace-fold")
+        self._flushing = asyncio.Lock()
+        self._last_flush = self._checked_at = clock()
+        self._incarnation: UUID | None = None
+        self._stopping = False
+        self._sought: dict[int, int] = {}  # partition -> the position to which it was sought back last
+        self.app = self._faust_app(kafka)
+
+    def _faust_app(self, kafka: KafkaSettings) -> Any:
+        servers = [URL(f"kafka://{server}") for server in (kafka.bootstrap or "").split(",")]
+        app = faust.App(
+            kafka.group,
+            broker=servers,
+            store="memory://",
+            web_enabled=False,
+            topic_disable_leader=True,
+            topic_allow_declare=False,
+            stream_wait_empty=True,
+            consumer_auto_offset_reset="none",
+            consumer_group_instance_id=kafka.instance,
+            broker_session_timeout=kafka.session_timeout.total_seconds(),
+            broker_heartbeat_interval=kafka.session_timeout.total_seconds() / 3,
+            broker_request_timeout=max(90.0, kafka.session_timeout.total_seconds()),
+            broker_max_poll_records=self._settings.poll_events,
+            broker_max_poll_interval=900.0,
+            broker_credentials=_credentials(kafka),
+            loghandlers=[],
+        )
+        transport = BatchTransport(servers, app)
+        transport.worker = self
+        app.transport = transport
+        app.topics.add(app.topic(self.topic, value_type=bytes, value_serializer="raw"))
+        return app
+
+    async def start(self) -> None:
+        """Join the group and begin."""
+        await self.app.start()
+
+    async def finish(self) -> datetime:
+        """The input has ended: flush, declare the last windows complete, and return the time of the last event."""
+        consumer = self.app.consumer
+        await self.flush(consumer)
+        end = await self._until_it_works("finish", self._writer.last_event_time)
+        await self.flush(consumer, input_end=end)
+        return end
+
+    async def stop(self) -> None:
+        """Flush, leave the group and end, within about ten seconds."""
+        self._stopping = True
+        await self.app.stop()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """What ended the worker, if anything did."""
+        reason: BaseException | None = self.app.crash_reason
+        return reason
+
+    async def take_over(self, partitions: set[int], known: int) -> dict[int, int | None]:
+        """Load the checkpoints and ids of newly assigned partitions. Tries until ClickHouse and the broker answer.
+
+        `known`: how many partitions the topic has, whoever reads them.
+        """
+
+        def load() -> dict[int, int | None]:
+            self._incarnation = self._identity()
+            self._writer.record_incarnation(self._incarnation, max(known, 1), self._clock())
+            return self.processor.assign(partitions, self._incarnation)
+
+        return await self._until_it_works("take over", load)
+
+    def resume_offset(self, partition: int, checkpoint: int | None, earliest: int) -> int:
+        """Where to seek: the checkpoint, or the beginning. Offsets that are gone are counted and logged."""
+        if checkpoint is not None and checkpoint >= earliest:
+            return checkpoint
+        if checkpoint is not None:
+            self._metrics.offset_gap.inc(earliest - checkpoint)
+            log.error(
+                "offsets are gone: retention passed the checkpoint",
+                partition=partition,
+                checkpoint=checkpoint,
+                earliest=earliest,
+            )
+        self.processor.seek(partition, earliest)
+        return earliest
+
+    async def take(self, consumer: Any, records: Mapping[TP, list[Any]]) -> None:
+        """Process one fetched batch, and flush when it is time."""
+        now = self._clock()
+        batch = {tp.partition: part for tp, part in records.items() if tp.topic == self.topic and part}
+        for tp in records:
+            self.app.monitor.stream_inbound_time[tp] = consumer.loop.time()
+        due = await self._due(consumer, batch)
+        if due:
+            await self._run(lambda: self.processor.process(due))
+        self._metrics.heartbeat.set(now.timestamp())
+        full = self.processor.buffered >= self._settings.flush_events
+        if full or now - self._last_flush >= self._settings.flush_interval:
+            await self.flush(consumer)
+
+    async def _due(self, consumer: Any, batch: Mapping[int, list[Any]]) -> dict[int, list[Any]]:
+        """The records of partitions held that follow what was taken of them.
+
+        Where some are missing in between, they are fetched again, once: a batch may get lost in a rebalance. What is
+        missing then as well is no record (the log was compacted, or a transaction ended there).
+        """
+        positions, due = self.processor.positions, dict[int, list[Any]]()
+        for number, part in batch.items():
+            position = positions.get(number)
+            if position is None:
+                continue
+            if part[0].offset > position and self._sought.get(number) != position:
+                self._sought[number] = position
+                log.warning("offsets are missing: fetching again", partition=number, at=position, got=part[0].offset)
+                await consumer._seek(TP(self.topic, number), position)
+            else:
+                due[number] = part
+        return due
+
+    async def flush(self, consumer: Any, *, input_end: datetime | None = None) -> None:
+        """Write everything taken so far and commit it. Tries until ClickHouse answers; nothing is fetched meanwhile.
+
+        May be cancelled at any point (Faust does, on a rebalance): what was prepared and not written then comes first
+        next time.
+        """
+        async with self._flushing:
+            now = self._clock()
+            await self._check_identity(now)
+            caught_up = self._caught_up(consumer)
+            with self._metrics.flush_seconds.time():
+                await self._until_it_works("flush", self._write)
+                flush = await self._until_it_works(
+                    "fold", lambda: self.processor.prepare(now, caught_up if self._live else {}, input_end=input_end)
+                )
+                await self._until_it_works("flush", self._write)
+            self._last_flush = now
+            offsets = {TP(self.topic, c.slot.partition): c.offset for c in flush.checkpoints}
+            if offsets:
+                await consumer._commit(offsets)
+
+    def _write(self) -> None:
+        flush = self.processor.unwritten
+        if flush is None:
+            return
+        if flush.dead:
+            try:
+                self._dead_letters([letter for _, letter in flush.dead])
+            except BrokerUnavailable as exc:  # the table holds them all the same
+                self._metrics.store_errors.labels("dead_letter_topic").inc()
+                log.warning("dead-letter topic not written", reason=str(exc))
+        self._metrics.flushed(self._writer.write(flush))
+        self.processor.written()
+
+    def _caught_up(self, consumer: Any) -> dict[int, datetime]:
+        """Partition -> until when everything has been read, for those where nothing is left to read."""
+        until: dict[int, datetime] = {}
+        positions = self.processor.positions
+        kafka = consumer._thread._ensure_consumer()
+        now = self._clock()
+        for tp in consumer.assignment():
+            high = kafka.highwater(tp) if tp.topic == self.topic else None
+            if high is None:
+                continue
+            lag = max(0, high - positions.get(tp.partition, 0))
+            self._metrics.lag.labels(self.topic, str(tp.partition)).set(lag)
+            polled_ms = kafka.last_poll_timestamp(tp)
+            if lag == 0 and polled_ms:
+                until[tp.partition] = min(now, datetime.fromtimestamp(polled_ms / 1000, now.tzinfo)) - _FETCH_WAIT
+        return until
+
+    async def _check_identity(self, now: datetime) -> None:
+        if now - self._checked_at < _IDENTITY_CHECK or self._incarnation is None or self._stopping:
+            return
+        self._checked_at = now
+        try:
+            found = await self._run(self._identity)
+        except BrokerUnavailable:
+            return  # cannot tell now; fetching fails as well
+        if found != self._incarnation:
+            raise TopicRecreated(
+                f"topic '{self.topic}' was deleted and made again ({self._incarnation} -> {found}): "
+                "restart to take it over"
+            )
+
+    async def _run(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    async def _until_it_works(self, operation: str, call: Callable[[], Result]) -> Result:
+        wait = 0.1
+        while True:
+            try:
+                return await self._run(call)
+            except (StoreUnavailable, BrokerUnavailable) as exc:
+                self._metrics.store_errors.labels(operation).inc()
+                log.warning("trying again", operation=operation, reason=str(exc), wait_seconds=wait)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, 5.0)
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    """What aiokafka needs to log in; None for a plain connection."""
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    context = ssl.create_default_context() if "SSL" in kafka.security_protocol else None
+    if kafka.username is None or kafka.password is None:
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=kafka.username,
+        password=kafka.password.get_secret_value(),
+        mechanism=kafka.sasl_mechanism or "PLAIN",
+        ssl_context=context,
+    )

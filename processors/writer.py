@@ -1,0 +1,295 @@
+"""Everything the processor reads from and writes to ClickHouse.
+
+A flush goes in this order: archive and dead letters, aggregates, watermarks, checkpoint. Only then may Kafka's offset
+be committed. Every step may be repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import polars as pl
+import pyarrow as pa
+
+from onpace.config.kpi import SimpleKpi
+from onpace.ingest.deadletters import DeadLetter
+from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.fold import Window
+from onpace.processors.partials import READ_BACK_COLUMNS, Slot
+
+__all__ = ["EPOCH", "Checkpoint", "Flush", "StoreWriter", "Watermark"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_IDS_PER_BATCH = 500_000
+_WINDOWS_PER_QUERY = 500  # parameters travel in the address, which servers limit
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where one slot goes on: `offset` is the next to read."""
+
+    slot: Slot
+    offset: int
+    max_arrival_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far a slot has come for one event type ('' is the slot itself). EPOCH stands for nothing."""
+
+    slot: Slot
+    event_type: str
+    max_event_time: datetime = EPOCH
+    last_arrival: datetime = EPOCH
+    caught_up_at: datetime = EPOCH
+    input_end: datetime = EPOCH
+    finished_at: datetime = EPOCH
+
+
+@dataclass(slots=True)
+class Flush:
+    """One flush, ready to be written (and written again, should it fail halfway)."""
+
+    archive: list[pa.Table] = field(default_factory=list)
+    dead: list[tuple[Slot, DeadLetter]] = field(default_factory=list)
+    distinct: list[pa.Table] = field(default_factory=list)
+    partials: pa.Table | None = None
+    watermarks: list[Watermark] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    written_at: datetime = EPOCH
+
+
+class StoreWriter:
+    """The processor's side of the store. Every method raises StoreUnavailable, and may then be repeated."""
+
+    def __init__(self, store: ClickHouse, topic: str, crash_point: Callable[[str], None] = lambda _: None) -> None:
+        self._store = store
+        self.topic = topic
+        self._crash_point = crash_point  # tests end the process between two steps here
+
+    def write(self, flush: Flush) -> dict[str, int]:
+        """Write a flush, and return the rows written per table."""
+        rows: dict[str, int] = {}
+
+        def arrow(table: str, parts: Sequence[pa.Table]) -> None:
+            if parts:
+                whole = pa.concat_tables(parts)
+                self._store.insert_arrow(table, whole)
+                rows[table] = whole.num_rows
+            self._crash_point(table)
+
+        arrow("events", flush.archive)
+        self._write_dead(flush.dead)
+        rows["dead_letters"] = len(flush.dead)
+        arrow("partials_distinct", flush.distinct)
+        arrow("partials", [] if flush.partials is None else [flush.partials])
+        self._write_watermarks(flush.watermarks)
+        self._write_checkpoints(flush)
+        return rows
+
+    def _write_dead(self, dead: Sequence[tuple[Slot, DeadLetter]]) -> None:
+        columns = [
+            "topic",
+            "incarnation",
+            "partition",
+            "offset",
+            "arrival",
+            "reason",
+            "field",
+            "message",
+            "raw",
+            "event_type",
+            "source",
+            "id",
+        ]
+        self._store.insert(
+            "dead_letters",
+            columns,
+            [
+                (
+                    d.topic,
+                    s.incarnation,
+                    d.partition,
+                    d.offset,
+                    d.arrival,
+                    d.reason,
+                    d.field,
+                    d.message,
+                    d.raw,
+                    d.event_type or "",
+                    d.source or "",
+                    d.id or "",
+                )
+                for s, d in dead
+            ],
+        )
+        self._crash_point("dead_letters")
+
+    def _write_watermarks(self, watermarks: Sequence[Watermark]) -> None:
+        columns = [
+            "topic",
+            "incarnation",
+            "partition",
+            "event_type",
+            "max_event_time",
+            "last_arrival",
+            "caught_up_at",
+            "input_end",
+            "finished_at",
+        ]
+        self._store.insert(
+            "watermarks",
+            columns,
+            [
+                (
+                    self.topic,
+                    w.slot.incarnation,
+                    w.slot.partition,
+                    w.event_type,
+                    w.max_event_time,
+                    w.last_arrival,
+                    w.caught_up_at,
+                    w.input_end,
+                    w.finished_at,
+                )
+                for w in watermarks
+            ],
+        )
+        self._crash_point("watermarks")
+
+    def _write_checkpoints(self, flush: Flush) -> None:
+        self._store.insert(
+            "checkpoints",
+            ["topic", "incarnation", "partition", "offset", "max_arrival", "written_at"],
+            [
+                (
+                    self.topic,
+                    c.slot.incarnation,
+                    c.slot.partition,
+                    c.offset,
+                    EPOCH + timedelta(milliseconds=c.max_arrival_ms),
+                    flush.written_at,
+                )
+                for c in flush.checkpoints
+            ],
+        )
+        self._crash_point("checkpoints")
+
+    def record_incarnation(self, incarnation: UUID, partitions: int, now: datetime) -> None:
+        """Note that the topic lives (now) under this UUID with so many partitions."""
+        known = self._store.query(
+            "SELECT incarnation, partitions FROM incarnations WHERE topic = {topic:String} "
+            "ORDER BY first_seen DESC LIMIT 1",
+            {"topic": self.topic},
+        )
+        if known != [(incarnation, partitions)]:
+            self._store.insert(
+                "incarnations",
+                ["topic", "incarnation", "partitions", "first_seen"],
+                [(self.topic, incarnation, partitions, now)],
+            )
+
+    def record_definitions(self, kpis: Iterable[SimpleKpi], now: datetime) -> None:
+        """Note what each definition means, for those who read the tables."""
+        known = set(self._store.query("SELECT DISTINCT kpi, definition FROM kpi_definitions"))
+        new = [(k.name, k.definition, k.model_dump_json(), now) for k in kpis if (k.name, k.definition) not in known]
+        self._store.insert("kpi_definitions", ["kpi", "definition", "spec", "seen_at"], new)
+
+    def checkpoints(self, partition: int) -> dict[UUID, tuple[int, int]]:
+        """Incarnation -> (next offset, latest arrival in ms) of one partition, for every life of the topic."""
+        rows = self._store.query(
+            "SELECT incarnation, max(offset), toUnixTimestamp64Milli(max(max_arrival)) FROM checkpoints "
+            "WHERE topic = {topic:String} AND partition = {partition:UInt32} GROUP BY incarnation",
+            {"topic": self.topic, "partition": partition},
+        )
+        return {incarnation: (int(offset), int(arrival)) for incarnation, offset, arrival in rows}
+
+    def event_times(self, slot: Slot) -> dict[str, int]:
+        """Event type -> latest event time seen (microseconds) in one slot."""
+        rows = self._store.query(
+            "SELECT event_type, toUnixTimestamp64Micro(max(max_event_time)) FROM watermarks "
+            "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32} "
+            "AND event_type != '' GROUP BY event_type",
+            self._slot(slot),
+        )
+        return {name: int(latest) for name, latest in rows}
+
+    def accepted_ids(self, slot: Slot, before: int, since_ms: int) -> Iterator[tuple[bytes, int, int]]:
+        """(digest, arrival ms, data hash) of the ids accepted in a partition over all lives of the topic, oldest first.
+
+        Of the life `slot` only offsets below `before` count: what follows will be read again.
+        """
+        table = self._store.query_arrow(
+            "SELECT id_hash, toUnixTimestamp64Milli(arrival) AS ms, data_hash FROM events "
+            "WHERE topic = {topic:String} AND partition = {partition:UInt32} AND duplicate = 0 "
+            "AND arrival >= fromUnixTimestamp64Milli({since:Int64}) "
+            "AND (incarnation != {incarnation:UUID} OR offset < {before:UInt64}) ORDER BY arrival, offset",
+            {**self._slot(slot), "before": before, "since": max(0, since_ms)},
+        )
+        for part in table.to_batches(max_chunksize=_IDS_PER_BATCH):
+            digests, arrivals, hashes = (part.column(k) for k in range(3))
+            yield from zip(digests.cast(pa.binary()).to_pylist(), arrivals.to_pylist(), hashes.to_pylist(), strict=True)
+
+    def last_event_time(self) -> datetime:
+        """The time of the latest event of any type, over all lives of the topic; EPOCH when there is none."""
+        rows = self._store.query(
+            "SELECT max(max_event_time) FROM watermarks WHERE topic = {topic:String}", {"topic": self.topic}
+        )
+        latest = rows[0][0]
+        return latest if isinstance(latest, datetime) else EPOCH
+
+    def frontiers(self, slot: Slot) -> dict[tuple[str, int], int]:
+        """(kpi, definition) -> start (minutes since 1970) of the newest window stored for a slot."""
+        rows = self._store.query(
+            "SELECT kpi, definition, intDiv(toUnixTimestamp(max(window_start)), 60) FROM partials "
+            "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32} "
+            "GROUP BY kpi, definition",
+            self._slot(slot),
+        )
+        return {(kpi, int(definition)): int(minute) for kpi, definition, minute in rows}
+
+    def read_back(self, kpis: Collection[SimpleKpi], incarnation: UUID, windows: Collection[Window]) -> pa.Table:
+        """The stored rows of `kpis` in `windows` (slots given as partitions), perhaps with those of other windows."""
+        starts = sorted({minute for _, minute in windows})
+        parameters = {
+            "kpis": [kpi.name for kpi in kpis],
+            "topic": self.topic,
+            "incarnation": str(incarnation),
+            "partitions": sorted({partition for partition, _ in windows}),
+        }
+        parts = [
+            self._store.query_arrow(
+                f"SELECT {READ_BACK_COLUMNS} FROM partials FINAL WHERE kpi IN {{kpis:Array(String)}} "
+                "AND topic = {topic:String} AND incarnation = {incarnation:UUID} AND segment = 'stream' "
+                "AND partition IN {partitions:Array(UInt32)} AND window_start IN {starts:Array(DateTime('UTC'))}",
+                parameters | {"starts": [EPOCH + timedelta(minutes=at) for at in starts[k : k + _WINDOWS_PER_QUERY]]},
+            )
+            for k in range(0, len(starts), _WINDOWS_PER_QUERY)
+        ]
+        return pa.concat_tables(parts)
+
+    def unfolded_tail(self, incarnation: UUID, partition: int, offset: int) -> pl.DataFrame:
+        """Archived rows of a dead life from `offset` on: accepted, but perhaps not yet in any aggregate."""
+        table = self._store.query_arrow(
+            "SELECT offset, type, source, id, toUnixTimestamp64Micro(time) AS time_us, "
+            "toUnixTimestamp64Milli(arrival) AS arrival_ms, data, duplicate FROM events FINAL "
+            "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID} "
+            "AND partition = {partition:UInt32} AND offset >= {offset:UInt64} ORDER BY offset",
+            {"topic": self.topic, "incarnation": str(incarnation), "partition": partition, "offset": offset},
+        )
+        return pl.DataFrame(pl.from_arrow(table))
+
+    def archived_lives(self, partition: int) -> dict[UUID, int]:
+        """Incarnation -> highest archived offset of one partition."""
+        rows = self._store.query(
+            "SELECT incarnation, max(offset) FROM events "
+            "WHERE topic = {topic:String} AND partition = {partition:UInt32} GROUP BY incarnation",
+            {"topic": self.topic, "partition": partition},
+        )
+        return {incarnation: int(offset) for incarnation, offset in rows}
+
+    def _slot(self, slot: Slot) -> dict[str, object]:
+        return {"topic": self.topic, "incarnation": str(slot.incarnation), "partition": slot.partition}

@@ -1,0 +1,224 @@
+"""The one way to ClickHouse: the embedded engine and a server keep the same contract."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from uuid import UUID
+
+import pyarrow as pa
+import pytest
+from conftest import empty
+from processors_fakes import EVERYTHING, LIFE, counted, log_of, order, visit
+from processors_world import drain, world, wrong_values
+from stacks import environment
+
+from onpace.config.errors import StoreUnavailable
+from onpace.config.settings import ClickHouseSettings
+from onpace.ingest.embedded_broker import free_port
+from onpace.processors.clickhouse import ClickHouse, StoreError
+from onpace.processors.migrate import migrate, migration_files
+
+AT = datetime(2026, 3, 28, 12, 30, 15, 123456, tzinfo=UTC)
+
+
+class Server:
+    """The engine in a process of its own, behind ClickHouse's HTTP interface."""
+
+    def __init__(self, data: Path) -> None:
+        self._command = [sys.executable, "-m", "onpace.deploy.clickhouse_http", str(data)]
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._process = subprocess.Popen(
+            [*self._command, str(self.port)], stdout=subprocess.PIPE, text=True, env=environment()
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        """End at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A ClickHouse server to be killed at will."""
+    running = Server(tmp_path_factory.mktemp("server"))
+    yield running
+    running.kill()
+
+
+@pytest.fixture(scope="module")
+def remote(server: Server) -> ClickHouse:
+    """A connection to the server."""
+    store = ClickHouse.connect(ClickHouseSettings(url=server.url), Path())
+    migrate(store)
+    return store
+
+
+@pytest.fixture(params=["embedded", "server"])
+def either(request: pytest.FixtureRequest) -> ClickHouse:
+    """Each kind of store in turn, with empty tables."""
+    store: ClickHouse = request.getfixturevalue("engine" if request.param == "embedded" else "remote")
+    empty(store)
+    return store
+
+
+def test_rows_come_back_as_they_went_in(either: ClickHouse) -> None:
+    """Times aware and in UTC, decimals and UUIDs as themselves, bytes as text."""
+    either.command(
+        "CREATE TABLE kinds (a DateTime64(6, 'UTC'), b Decimal(38, 9), c UUID, d Nullable(Float64), e Array(Int32), "
+        "f LowCardinality(String), g Bool) ENGINE = Memory"
+    )
+    row = (AT, Decimal("-12345678901234567890.123456789"), LIFE, None, [1, -2], "it's \\ ü", True)
+    try:
+        either.insert("kinds", list("abcdefg"), [row])
+        assert either.query("SELECT * FROM kinds") == [row]
+        assert either.query("SELECT a FROM kinds")[0][0].tzinfo is not None
+        assert either.query_dicts("SELECT f, d FROM kinds") == [{"f": "it's \\ ü", "d": None}]
+    finally:
+        either.command("DROP TABLE kinds")
+
+
+def test_parameters_are_bound_and_never_pasted(either: ClickHouse) -> None:
+    """Whatever they hold."""
+    nasty = "'; DROP TABLE events; -- \\ \n\t\0 ü"
+    names = {"text": nasty, "number": 2**63, "list": ["a'b", "c"], "at": AT, "life": str(LIFE)}
+    sql = "SELECT {text:String}, {number:UInt64}, {list:Array(String)}, {at:DateTime64(6, 'UTC')}, {life:UUID}"
+    assert either.query(sql, names) == [(nasty, 2**63, ["a'b", "c"], AT, LIFE)]
+
+
+def test_columns_go_in_and_come_out_as_arrow(either: ClickHouse) -> None:
+    """Half-known tables too: other columns get their defaults."""
+    rows = pa.table({"topic": ["t"] * 3, "incarnation": [str(LIFE)] * 3, "offset": pa.array([1, 2, 3], pa.uint64())})
+    either.insert_arrow("events", rows)
+    either.insert_arrow("events", rows.slice(0, 0))
+    found = either.query_arrow("SELECT topic, offset, id FROM events ORDER BY offset")
+    assert found.to_pydict() == {"topic": ["t"] * 3, "offset": [1, 2, 3], "id": [""] * 3}
+    assert either.query("SELECT DISTINCT incarnation FROM events") == [(UUID(str(LIFE)),)]
+    assert either.query_bytes("SELECT max(offset) AS o FROM events", None, "JSONEachRow").strip() in (
+        b'{"o":3}',
+        b'{"o":"3"}',
+    )
+
+
+def test_no_rows_are_no_statement(either: ClickHouse) -> None:
+    """Nothing is sent."""
+    either.insert("no_such_table", ["a"], [])
+    either.insert_arrow("no_such_table", pa.table({"a": pa.array([], pa.int64())}))
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT", "SELECT * FROM nowhere", "SELECT {x:UInt8}", "SELECT throwIf(1)", "SELECT toUInt8('x')"]
+)
+def test_a_statement_that_is_wrong_is_an_error_to_report(either: ClickHouse, sql: str) -> None:
+    """Repeating it would not help; the connection stays usable, and the next answer is its own."""
+    with pytest.raises(StoreError, match=r"ClickHouse .*: .*[Cc]ode"):
+        either.query(sql)
+    with pytest.raises(StoreError):
+        either.command(sql)
+    assert either.query("SELECT 1") == [(1,)]
+
+
+def test_a_column_that_is_not_there_is_an_error_to_report(either: ClickHouse) -> None:
+    """Whether the client or the engine notices."""
+    with pytest.raises(StoreError):
+        either.insert("events", ["nowhere"], [(1,)])
+    with pytest.raises(StoreError):
+        either.insert_arrow("events", pa.table({"nowhere": [1]}))
+
+
+def test_what_passes_is_to_be_tried_again(either: ClickHouse) -> None:
+    """Such as a query that takes too much memory just now."""
+    with pytest.raises(StoreUnavailable):
+        either.query("SELECT groupArray(number) FROM numbers(10000000) SETTINGS max_memory_usage = 1000000")
+    assert either.query("SELECT 2") == [(2,)]
+
+
+def test_a_query_that_broke_off_leaves_nothing_for_the_next(either: ClickHouse) -> None:
+    """Each answer is its own."""
+    for _ in range(3):
+        with pytest.raises(StoreError):
+            either.command("SELECT number, throwIf(number = 300000) FROM numbers(1000000)")
+        assert either.query("SELECT number FROM numbers(3)") == [(0,), (1,), (2,)]
+        assert either.query_arrow("SELECT 1 AS a").to_pydict() == {"a": [1]}
+
+
+def test_several_threads_may_share_a_connection(either: ClickHouse) -> None:
+    """Each gets its own answers."""
+    wrong: list[object] = []
+
+    def ask(own: int) -> None:
+        for _ in range(10):
+            if (found := either.query("SELECT {x:UInt32}, count() FROM numbers(1000)", {"x": own})) != [(own, 1000)]:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_migrations_are_applied_once(either: ClickHouse) -> None:
+    """And can be applied again."""
+    assert migrate(either) == []
+    either.command("TRUNCATE TABLE schema_migrations")
+    assert migrate(either) == [name for _, name, _ in migration_files()]
+
+
+def test_values_are_right_over_either(either: ClickHouse) -> None:
+    """A processor and a reader, from end to end."""
+    sent = [order(str(at), amount=at, score=at / 7, items=3, region="EU") for at in range(50)]
+    sent += [visit(f"v{at}", region="EU") for at in range(9)]
+    logs = {0: log_of(sent)}
+    for count in (20, 30, 9):
+        worker = world(either, EVERYTHING, logs, resident_rows=1)
+        worker.take(0, count)
+        worker.flush()
+    drain(worker, logs)
+    assert not wrong_values(either, EVERYTHING, counted(sent))
+
+
+def test_a_dead_server_is_noticed_quickly_and_a_living_one_found_again(server: Server, remote: ClickHouse) -> None:
+    """The same connection goes on; what was written stays."""
+    empty(remote)
+    remote.insert("kpi_definitions", ["kpi"], [("kept",)])
+    server.kill()
+    started = time.monotonic()
+    for attempt in (
+        lambda: remote.query("SELECT 1"),
+        lambda: remote.command("SELECT 1"),
+        lambda: remote.insert("kpi_definitions", ["kpi"], [("lost",)]),
+        lambda: ClickHouse.connect(ClickHouseSettings(url=server.url), Path()),
+    ):
+        with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1"):
+            attempt()
+    assert time.monotonic() - started < 20  # a hang, not a benchmark
+    server.start()
+    assert remote.query("SELECT kpi FROM kpi_definitions") == [("kept",)]
+
+
+@pytest.mark.parametrize("url", ["localhost:8123", "ftp://host", "http://"])
+def test_an_address_that_is_none_is_said_to_be(url: str) -> None:
+    """With what to write instead."""
+    with pytest.raises(StoreUnavailable, match="write http://host:8123"):
+        ClickHouse.connect(ClickHouseSettings(url=url), Path())
+
+
+def test_a_data_folder_that_cannot_be_made_is_said_to_be(tmp_path: Path) -> None:
+    """With what to do."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="choose another with --data"):
+        ClickHouse.connect(ClickHouseSettings(), tmp_path / "file")

@@ -1,0 +1,372 @@
+"""The alert engine, told as timetables in event time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier, at, catalog_of, simple
+
+from onpace.alerts.engine import Engine
+from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.states import Alert
+from onpace.config.catalog import Catalog
+from onpace.config.errors import StoreUnavailable
+from onpace.config.kpi import RatioKpi
+from onpace.config.rules import Channel, NoDataRule, PaceRule, Rule, ThresholdRule
+
+HOUR = timedelta(hours=1)
+CHANNELS = [Channel(name="ops", type="log"), Channel(name="team", type="log")]
+
+
+def hourly(start: str, end: str, value: Callable[[datetime], float], **dims: str) -> list[Event]:
+    """One event in the middle of every hour."""
+    found, moment = [], at(start)
+    while moment < at(end):
+        found.append(Event(moment + HOUR / 2, dims, value(moment)))
+        moment += HOUR
+    return found
+
+
+class World:
+    """A catalog, its events and an engine over them, moved by hand."""
+
+    def __init__(self, catalog: Catalog, orders: Sequence[Event], clock: str, **more: Sequence[Event]) -> None:
+        events = {"order.placed": orders} | {name.replace("_", "."): found for name, found in more.items()}
+        self.catalog = catalog
+        self.reader = FakeReader(catalog, events, at(clock))
+        self.history = MemoryHistory()
+        self.notifier = MemoryNotifier()
+        self.restart()
+
+    def restart(self, catalog: Catalog | None = None) -> None:
+        """A new engine over the same store."""
+        self.catalog = self.reader.catalog = catalog or self.catalog
+        self.engine = Engine(self.catalog, self.reader, self.history, self.notifier)
+
+    def look(self, moment: str | datetime, *, notify: bool = True) -> Evaluation:
+        """Let time pass to `moment`, and evaluate."""
+        now = at(moment) if isinstance(moment, str) else moment
+        self.reader.clock = now
+        return self.engine.evaluate(now, notify=notify)
+
+    def run(self, start: str, end: str, every: timedelta = 6 * HOUR) -> Evaluation:
+        """Evaluate again and again."""
+        moment = at(start)
+        while moment <= at(end):
+            found = self.look(moment)
+            moment += every
+        return found
+
+    def alert(self, period: str = "", **series: str) -> Alert:
+        """The one alert of that period and series."""
+        assert self.engine.latest is not None
+        wanted = (tuple(series.items()), period)
+        return next(
+            a for a in self.engine.latest.alerts if (a.series, a.period) == wanted and a.rule != "pipeline-stale"
+        )
+
+    def told(self) -> list[tuple[str, str]]:
+        """Rule and state of every message."""
+        return [(one.labels["alertname"], one.state) for one in self.notifier.sent]
+
+
+def off_pace(**more: Any) -> PaceRule:
+    """The example rule."""
+    given = {
+        "name": "revenue-off-pace",
+        "kpi": "revenue",
+        "when": "pace",
+        "after": "10%",
+        "for": "2h",
+        "notify": ["ops"],
+    }
+    return PaceRule.model_validate(given | more)
+
+
+def sales(moment: datetime) -> float:
+    """100 an hour, and half of that from 10 November to the end of the month."""
+    return 50.0 if at("2026-11-11") <= moment < at("2026-12-01") else 100.0
+
+
+def shop(*rules: Rule, expected_every: timedelta | None = None, **kpi: Any) -> Catalog:
+    """Revenue with a monthly target of 72,000: 100 an hour in November."""
+    given = {"title": "Revenue", "unit": "EUR", "targets": [{"every": "month", "value": 72_000}]} | kpi
+    return catalog_of([simple(**given)], rules or [off_pace()], expected_every=expected_every, channels=CHANNELS)
+
+
+def test_a_month_that_goes_wrong() -> None:
+    """Quiet at first, firing once it is off pace, missed at the end, and the new month is another alert."""
+    world = World(shop(), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    found = world.look("2026-11-01 06:00")
+    assert [(s.period, s.status) for s in found.statuses] == [
+        ("2026-09", "met"),
+        ("2026-10", "met"),
+        ("2026-11", "on_track"),
+    ]
+    world.run("2026-11-01 12:00", "2026-11-11")
+    assert world.told() == []
+    world.run("2026-11-11 06:00", "2026-11-12 00:00")
+    assert world.engine.latest.statuses[-1].status == "at_risk"
+    assert world.told() == []
+    world.run("2026-11-12 06:00", "2026-11-14 00:00")
+    assert world.told() == [("revenue-off-pace", "firing")]
+    assert world.alert("2026-11").state == "firing"
+    status = next(s for s in world.engine.latest.statuses if s.period == "2026-11")
+    assert (status.actual, status.expected) == (10 * 2400 + 3 * 1200, pytest.approx(13 * 2400))
+    found = world.run("2026-11-14 06:00", "2026-12-04", every=24 * HOUR)
+    november, december = world.alert("2026-11"), world.alert("2026-12")
+    assert (november.state, november.reason) == ("resolved", "missed: final 48,000 of 72,000")
+    assert november.resolved_at == at("2026-12-01")
+    assert december.state == "inactive"
+    assert world.told() == [("revenue-off-pace", "firing"), ("revenue-off-pace", "resolved")]
+    final = next(s for s in found.statuses if s.period == "2026-11")
+    assert (final.status, final.final, final.actual) == ("missed", True, 48_000)
+
+
+def test_it_needs_few_queries_however_many_periods_and_series() -> None:
+    """One read for all periods of a slice, one for all series of a rule."""
+    rule = ThresholdRule.model_validate(
+        {"name": "low", "kpi": "revenue", "when": "threshold", "below": 1, "by": ["region"]}
+    )
+    catalog = shop(off_pace(), rule, dimensions={"region": "region"})
+    events = [e for n in range(9) for e in hourly("2026-01-01", "2026-03-10", sales, region=f"r{n}")]
+    world = World(catalog, events, "2026-03-10")
+    world.look("2026-03-10")
+    assert sorted(world.reader.queries) == ["series revenue", "values revenue"]
+    world.reader.queries.clear()
+    world.look("2026-03-10 00:20")
+    assert world.reader.queries == ["values revenue"]
+
+
+def test_a_stale_source_freezes_its_kpis_and_raises_one_pipeline_alert() -> None:
+    """No status change, no firing, no resolve over the silence; and it ends when events arrive again."""
+    catalog = shop(expected_every=HOUR)
+    quiet = [
+        e
+        for e in hourly("2026-09-01", "2026-11-20", lambda _: 100.0)
+        if not at("2026-11-06") < e.time < at("2026-11-10")
+    ]
+    world = World(catalog, quiet, "2026-11-05")
+    before = world.run("2026-11-05", "2026-11-06").statuses[-1]
+    frozen = world.run("2026-11-06 06:00", "2026-11-10").statuses[-1]
+    assert before.status == "on_track"
+    assert (frozen.status, frozen.stale, frozen.actual, frozen.as_of) == ("on_track", True, before.actual, before.as_of)
+    assert world.told() == [("pipeline-stale", "firing")]
+    assert "order.placed" in world.engine.latest.stale
+    world.look("2026-11-10 00:45")
+    assert world.alert("2026-11").state == "pending"
+    found = world.look("2026-11-10 12:00")
+    assert (found.statuses[-1].status, found.statuses[-1].stale) == ("off_track", False)
+    assert world.told()[1:] == [("pipeline-stale", "resolved"), ("revenue-off-pace", "firing")]
+
+
+def test_a_period_that_ends_while_the_source_is_stale_is_not_judged() -> None:
+    """October keeps its last status until the source is back, and November has no data."""
+    events = [e for e in hourly("2026-09-01", "2026-11-20", lambda _: 100.0) if e.time < at("2026-10-30")]
+    world = World(shop(expected_every=HOUR), events, "2026-10-29")
+    world.look("2026-10-29 12:00")
+    found = {s.period: s for s in world.look("2026-11-02").statuses}
+    assert (found["2026-10"].status, found["2026-10"].stale, found["2026-10"].final) == ("on_track", True, False)
+    assert (found["2026-11"].status, found["2026-11"].stale) == ("no_data", True)
+
+
+def test_a_pipeline_that_is_behind_freezes_everything_it_feeds() -> None:
+    """Not caught up for more than five minutes; told two minutes later; its silence rule says nothing then."""
+    silent = NoDataRule.model_validate(
+        {"name": "silent", "kpi": "revenue", "when": "no_data", "after": "1h", "notify": ["team"]}
+    )
+    world = World(shop(silent), hourly("2026-11-01", "2026-11-05", sales), "2026-11-04")
+    world.look("2026-11-04")
+    world.reader.caught_up_at = at("2026-11-05 11:00")
+    found = world.look("2026-11-05 11:06")
+    assert found.statuses[-1].stale
+    assert world.told() == []
+    world.look("2026-11-05 11:08")
+    assert world.told() == [("pipeline-stale", "firing")]
+    world.reader.caught_up_at = None
+    world.look("2026-11-05 11:10")
+    assert world.told()[1:] == [("silent", "firing"), ("pipeline-stale", "resolved")]
+
+
+def conversion_world(rule: dict[str, Any], rate: Callable[[datetime], float], **more: Any) -> World:
+    """Two orders for `rate` checkouts an hour in two regions; `us` has too few checkouts to go by."""
+    kpis = [
+        simple("orders", agg="count", value=None, dimensions={"region": "region"}),
+        simple("checkouts", agg="count", value=None, event="checkout.started", dimensions={"region": "region"}),
+        RatioKpi.model_validate(
+            {"name": "conversion", "type": "ratio", "numerator": "orders", "denominator": "checkouts"}
+            | {"direction": "higher_is_better", "role": "leading", "timezone": "UTC"}
+        ),
+    ]
+    given = {
+        "name": "low",
+        "kpi": "conversion",
+        "when": "threshold",
+        "grain": "hour",
+        "by": ["region"],
+        "notify": ["ops"],
+    }
+    catalog = catalog_of(kpis, [ThresholdRule.model_validate(given | rule)], channels=CHANNELS)
+    checkouts: list[Event] = []
+    orders: list[Event] = []
+    for base in hourly("2026-11-02", "2026-11-04", rate):
+        for region, size in (("eu", 10), ("us", 2)):
+            checkouts += [Event(base.time, {"region": region})] * size
+            orders += [Event(base.time, {"region": region})] * round(size * base.value)
+    return World(catalog, orders, "2026-11-02", checkout_started=checkouts)
+
+
+RULE = {"below": 0.5, "clear": {"above": 0.6}, "for": "1h", "min_volume": {"kpi": "checkouts", "at_least": 5}}
+
+
+def dip(moment: datetime) -> float:
+    """Good, then bad from 12:00 to 15:00, in the band until 18:00, then good."""
+    return 0.8 if moment.hour < 12 else 0.2 if moment.hour < 15 else 0.6 if moment.hour < 18 else 0.9
+
+
+def test_a_threshold_alert_goes_through_its_windows_in_event_time() -> None:
+    """Breached at 13:00, firing at 14:00, kept in the band, resolved past the clear bound at 19:00."""
+    world = conversion_world(RULE, dip)
+    for hour in range(1, 24):
+        world.look(at("2026-11-02") + hour * HOUR + timedelta(minutes=10))
+    alert = world.alert(region="eu")
+    assert (alert.state, alert.active_since) == ("resolved", at("2026-11-02 13:00"))
+    assert (alert.fired_at, alert.resolved_at) == (at("2026-11-02 14:00"), at("2026-11-02 19:00"))
+    assert world.alert(region="us").state == "inactive"
+    assert world.told() == [("low", "firing"), ("low", "resolved")]
+    assert world.notifier.sent[0].labels["dim_region"] == "eu"
+
+
+def test_one_late_look_takes_the_same_steps_as_many() -> None:
+    """The transitions of a replay are those of the live run, and nobody is told."""
+    live, replay = conversion_world(RULE, dip), conversion_world(RULE, dip)
+    for hour in range(1, 30):
+        live.look(at("2026-11-02") + hour * HOUR)
+    replay.look("2026-11-03 05:00", notify=False)
+
+    def steps(world: World) -> list[tuple[object, ...]]:
+        return [(one.alert.series, one.before, one.alert.state, one.at) for one in world.history.transitions]
+
+    assert steps(replay) == steps(live)
+    assert replay.told() == []
+
+
+def test_alerts_survive_a_restart() -> None:
+    """A pending alert goes on where it was, and nobody is told twice."""
+    world = conversion_world(RULE, dip)
+    world.look("2026-11-02 13:05")
+    assert world.alert(region="eu").state == "pending"
+    world.restart()
+    world.look("2026-11-02 14:05")
+    assert world.alert(region="eu").state == "firing"
+    world.restart()
+    world.look("2026-11-02 14:10")
+    assert world.told() == [("low", "firing")]
+
+
+def test_a_series_that_vanishes_keeps_its_alert() -> None:
+    """No news is not good news."""
+    world = conversion_world(RULE, lambda _: 0.2)
+    world.look("2026-11-02 14:05")
+    for events in world.reader.events.values():
+        events[:] = [event for event in events if event.dims["region"] != "eu"]
+    world.look("2026-11-02 20:05")
+    assert world.alert(region="eu").state == "firing"
+
+
+def test_outside_its_active_hours_an_alert_fires_silently() -> None:
+    """It is told when the hours begin, if it still fires."""
+    world = conversion_world(RULE | {"active": {"hours": "16:00-20:00"}}, lambda _: 0.2)
+    world.look("2026-11-02 14:05")
+    assert world.alert(region="eu").state == "firing"
+    assert world.told() == []
+    world.look("2026-11-02 16:00")
+    assert world.told() == [("low", "firing")]
+
+
+def test_an_alert_whose_rule_is_gone_ends() -> None:
+    """So that nothing fires forever."""
+    world = conversion_world(RULE, lambda _: 0.2)
+    world.look("2026-11-02 14:05")
+    world.restart(Catalog(events=world.catalog.events, kpis=world.catalog.kpis, channels=world.catalog.channels))
+    world.look("2026-11-02 14:10")
+    assert world.alert(region="eu").state == "resolved"
+
+
+def test_a_pace_rule_looks_back_over_its_hold_after_a_pause() -> None:
+    """At the end of a replay one look is enough: it was off track all through the last two hours."""
+    world = World(shop(), hourly("2026-09-01", "2026-11-20", sales), "2026-11-20")
+    world.look("2026-11-20", notify=False)
+    alert = world.alert("2026-11")
+    assert (alert.state, alert.active_since, alert.fired_at) == ("firing", at("2026-11-19 22:00"), at("2026-11-20"))
+
+
+def test_an_evaluation_can_be_as_of_an_earlier_moment() -> None:
+    """In a replay nothing after `now` counts, however far W is."""
+    world = World(shop(), hourly("2026-09-01", "2026-11-20", sales), "2026-11-20")
+    found = world.engine.evaluate(at("2026-11-05"), notify=False)
+    assert (found.statuses[-1].as_of, found.statuses[-1].actual) == (at("2026-11-05"), 4 * 2400)
+
+
+def test_a_preview_stores_nothing_and_tells_nobody() -> None:
+    """It finds what an evaluation would."""
+    world = World(shop(), hourly("2026-09-01", "2026-11-20", sales), "2026-11-20")
+    found = world.engine.preview(at("2026-11-20"))
+    assert [alert.state for alert in found.alerts] == ["firing"]
+    assert (world.history.kept, world.history.kept_alerts, world.told(), world.engine.latest) == ({}, {}, [], None)
+
+
+def test_a_final_status_is_corrected_by_late_events_but_not_by_a_new_target() -> None:
+    """Kept for good otherwise."""
+    events = hourly("2026-10-01", "2026-11-20", lambda _: 100.0)
+    world = World(shop(targets=[{"every": "month", "value": 75_000}]), events, "2026-11-02")
+    assert world.look("2026-11-02").statuses[0].status == "missed"
+    world.restart(shop(targets=[{"every": "month", "value": 70_000}]))
+    october = world.look("2026-11-03").statuses[0]
+    assert (october.status, october.target_value) == ("missed", 75_000)
+    world.restart(shop(targets=[{"every": "month", "value": 75_000}]))
+    world.reader.events["order.placed"].append(Event(at("2026-10-15"), {}, 1000.0))
+    october = world.look("2026-11-04").statuses[0]
+    assert (october.status, october.final, october.actual) == ("met", True, 75_400)
+    assert "corrected" in october.reason
+
+
+def test_a_target_for_one_region_has_a_status_and_an_alert_of_its_own() -> None:
+    """The total is fine, EU is not."""
+    targets = [{"every": "month", "value": 72_000}, {"every": "month", "value": 36_000, "by": {"region": "EU"}}]
+    catalog = shop(targets=targets, dimensions={"region": "region"})
+    events = hourly("2026-11-01", "2026-11-20", lambda _: 20.0, region="EU")
+    events += hourly("2026-11-01", "2026-11-20", lambda _: 90.0, region="US")
+    world = World(catalog, events, "2026-11-08")
+    world.look("2026-11-08")
+    assert world.alert("2026-11", region="EU").state == "firing"
+    assert world.alert("2026-11").state == "inactive"
+
+
+def test_a_failed_store_changes_nothing() -> None:
+    """The next evaluation does the same again."""
+    world = conversion_world(RULE, lambda _: 0.2)
+    world.look("2026-11-02 02:05")
+    working, world.history.save_alerts = world.history.save_alerts, broken
+    with pytest.raises(StoreUnavailable):
+        world.look("2026-11-02 14:05")
+    world.history.save_alerts = working
+    found = world.look("2026-11-02 14:05")
+    assert [one.alert.state for one in found.transitions if one.alert.series == (("region", "eu"),)] == []
+    assert world.alert(region="eu").state == "firing"
+
+
+def broken(*_: object) -> None:
+    """A store that is away."""
+    raise StoreUnavailable("away")
+
+
+def test_an_empty_catalog_and_a_kpi_without_events_are_quiet() -> None:
+    """No data is a status, not an error."""
+    assert World(Catalog(), [], "2026-11-02").look("2026-11-02").statuses == ()
+    found = World(shop(), [], "2026-11-02").look("2026-11-02")
+    assert [(s.period, s.status) for s in found.statuses] == [("2026-11", "no_data")]
+    assert found.alerts == ()

@@ -1,0 +1,239 @@
+"""The worker between Kafka and the processor: nothing fetched gets lost, nothing prepared stays unwritten."""
+
+# ruff: noqa: ARG002
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from faust.types import TP
+from processors_fakes import LIFE, START, TOPIC, Record, settings
+from prometheus_client import CollectorRegistry
+
+from onpace.config.errors import BrokerUnavailable, StoreUnavailable
+from onpace.config.settings import KafkaSettings
+from onpace.ingest.deadletters import DeadLetter
+from onpace.processors.metrics import ProcessorMetrics
+from onpace.processors.partials import Slot
+from onpace.processors.worker import Worker
+from onpace.processors.writer import Checkpoint, Flush
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+SLOT = Slot(0, LIFE, 0)
+LETTER = DeadLetter(TOPIC, 0, 1, START, "empty", "", "", b"")
+
+
+class FakeProcessor:
+    """Remembers what it was given; a flush brings the position as a checkpoint."""
+
+    def __init__(self) -> None:
+        self.positions = {0: 10}
+        self.buffered = 0
+        self.taken: list[int] = []
+        self.sought: list[tuple[int, int]] = []
+        self.unwritten: Flush | None = None
+
+    def process(self, records: Mapping[int, list[Record]]) -> None:
+        """Take everything."""
+        for partition, part in records.items():
+            self.taken += [record.offset for record in part]
+            self.positions[partition] = part[-1].offset + 1
+
+    def prepare(self, now: datetime, caught_up: object = None, *, input_end: object = None) -> Flush:
+        """A flush up to here."""
+        assert self.unwritten is None
+        self.unwritten = Flush(checkpoints=[Checkpoint(SLOT, self.positions[0], 0)], dead=[(SLOT, LETTER)])
+        return self.unwritten
+
+    def written(self) -> None:
+        """It is."""
+        self.unwritten = None
+
+    def seek(self, partition: int, offset: int) -> None:
+        """Go on there."""
+        self.sought.append((partition, offset))
+
+
+class FakeWriter:
+    """Keeps the offsets of the flushes; fails as often as told."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.failures = 0
+
+    def write(self, flush: Flush) -> dict[str, int]:
+        """Keep one."""
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("away")
+        self.offsets += [checkpoint.offset for checkpoint in flush.checkpoints]
+        return {"partials": 1}
+
+
+class FakeConsumer:
+    """A consumer whose log is at its end."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sought: list[tuple[int, int]] = []
+        self.committed: list[dict[Any, int]] = []
+        self._thread = self
+        self.gate: asyncio.Event | None = None
+
+    async def _seek(self, tp: Any, offset: int) -> None:
+        self.sought.append((tp.partition, offset))
+
+    async def _commit(self, offsets: dict[Any, int]) -> None:
+        self.committed.append(offsets)
+
+    def _ensure_consumer(self) -> FakeConsumer:
+        return self
+
+    def assignment(self) -> set[Any]:
+        """One partition."""
+        return {TP(TOPIC, 0)}
+
+    def highwater(self, tp: Any) -> int:
+        """Offset 20 is next."""
+        return 20
+
+    def last_poll_timestamp(self, tp: Any) -> int:
+        """Just now."""
+        return int(NOW.timestamp() * 1000)
+
+
+class Stage:
+    """A worker with fakes around it."""
+
+    def __init__(self, *, dead_letters: Callable[[Any], None] = lambda _: None) -> None:
+        self.processor, self.writer, self.consumer = FakeProcessor(), FakeWriter(), FakeConsumer()
+        self.registry = CollectorRegistry()
+        self.worker = Worker(
+            processor=self.processor,  # type: ignore[arg-type]
+            writer=self.writer,  # type: ignore[arg-type]
+            kafka=KafkaSettings(bootstrap="localhost:1"),
+            settings=settings(flush_interval=timedelta(days=1)),
+            metrics=ProcessorMetrics(self.registry),
+            clock=lambda: NOW,
+            identity=lambda: LIFE,
+            dead_letters=dead_letters,
+        )
+
+    async def take(self, first: int, count: int, partition: int = 0) -> None:
+        """Hand over a batch."""
+        records = [Record(offset, 0, b"") for offset in range(first, first + count)]
+        await self.worker.take(self.consumer, {TP(TOPIC, partition): records})
+
+    def count(self, name: str, **labels: str) -> float:
+        """A counter's value."""
+        return self.registry.get_sample_value(name, labels) or 0.0
+
+
+def staged(scene: Callable[[Stage], Awaitable[None]], **more: Any) -> None:
+    """Run a scene in an event loop of its own."""
+
+    async def run() -> None:
+        await scene(Stage(**more))
+
+    asyncio.run(run())
+
+
+def test_a_batch_that_skips_offsets_is_fetched_again() -> None:
+    """Once: what is missing then too is no record."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.take(15, 5)
+        assert (stage.processor.taken, stage.consumer.sought) == ([], [(0, 10)])
+        await stage.take(10, 10)
+        assert stage.processor.taken == list(range(10, 20))
+        await stage.take(22, 1)
+        await stage.take(22, 1)
+        assert stage.processor.taken[-1] == 22
+        assert stage.consumer.sought == [(0, 10), (0, 20)]
+
+    staged(scene)
+
+
+def test_records_of_a_partition_that_is_not_held_are_not_due() -> None:
+    """They came before a rebalance."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.take(0, 5, partition=3)
+        assert (stage.processor.taken, stage.consumer.sought) == ([], [])
+
+    staged(scene)
+
+
+def test_a_flush_is_committed_after_it_is_written() -> None:
+    """The offset is for lag displays."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.take(10, 5)
+        await stage.worker.flush(stage.consumer)
+        assert stage.writer.offsets == [15]
+        assert stage.consumer.committed == [{TP(TOPIC, 0): 15}]
+        assert stage.count("onpace_flushed_rows_total", table="partials") == 1
+        assert stage.count("onpace_consumer_lag_events", topic=TOPIC, partition="0") == 5
+
+    staged(scene)
+
+
+def test_a_store_that_is_away_is_tried_until_it_is_back() -> None:
+    """And counted."""
+
+    async def scene(stage: Stage) -> None:
+        stage.writer.failures = 2
+        await stage.worker.flush(stage.consumer)
+        assert stage.writer.offsets == [10]
+        assert stage.count("onpace_store_errors_total", operation="flush") == 2
+
+    staged(scene)
+
+
+def test_a_flush_broken_off_before_it_was_written_comes_first_next_time() -> None:
+    """Faust cancels whatever runs when partitions move; what was prepared is in no later flush."""
+
+    async def scene(stage: Stage) -> None:
+        stage.writer.failures = 1_000_000
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stage.worker.flush(stage.consumer), 0.05)
+        assert stage.processor.unwritten is not None
+        stage.writer.failures = 0
+        await stage.take(10, 5)
+        await stage.worker.flush(stage.consumer)
+        assert stage.writer.offsets == [10, 15]
+        assert stage.processor.unwritten is None
+
+    staged(scene)
+
+
+def test_a_dead_letter_topic_that_is_away_stops_nothing() -> None:
+    """The table holds the letters all the same."""
+
+    def away(_: object) -> None:
+        raise BrokerUnavailable("away")
+
+    async def scene(stage: Stage) -> None:
+        await stage.worker.flush(stage.consumer)
+        assert stage.writer.offsets == [10]
+        assert stage.count("onpace_store_errors_total", operation="dead_letter_topic") == 1
+
+    staged(scene, dead_letters=away)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "earliest", "resumes", "gap"), [(None, 0, 0, 0), (None, 7, 7, 0), (9, 7, 9, 0), (3, 7, 7, 4)]
+)
+def test_offsets_that_are_gone_are_counted(checkpoint: int | None, earliest: int, resumes: int, gap: int) -> None:
+    """A checkpoint before the log's beginning is a loss; no checkpoint is none."""
+
+    async def scene(stage: Stage) -> None:
+        assert stage.worker.resume_offset(0, checkpoint, earliest) == resumes
+        assert stage.count("onpace_offset_gap_events_total") == gap
+        assert stage.processor.sought == ([] if checkpoint == resumes else [(0, resumes)])
+
+    staged(scene)
