@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -194,7 +195,7 @@ class Intake:
         rows: Mapping[str, list[int]],
         frames: Mapping[str, pl.DataFrame],
     ) -> None:
-        order = sorted(at for positions in rows.values() for at in positions)
+        order = _merged(rows.values())
         if not order:
             return
         envelopes = messages.envelopes
@@ -204,7 +205,7 @@ class Intake:
             for source, name in zip(_pick(envelopes.source, order), _pick(envelopes.id, order), strict=True)
         ]
         hashes = list(map(xxhash.xxh3_64_intdigest, _pick(envelopes.data, order)))
-        verdicts = self.dedup.check_all(digests, messages.arrival_ms[order].tolist(), hashes)
+        verdicts = self.dedup.check_all(digests, _at(messages.arrival_ms, order).tolist(), hashes)
         batch.archive = self._archive_rows(messages, order, verdicts, digests, hashes)
         clean = verdicts.count("new") == len(verdicts)
         verdict_at = {} if clean else dict(zip(order, verdicts, strict=True))
@@ -222,9 +223,9 @@ class Intake:
 
     def _frame(self, name: str, messages: _Messages, positions: list[int], data: pl.DataFrame) -> pl.DataFrame:
         columns = [
-            pl.Series("onpace:offset", messages.offset[positions]),
-            pl.Series("onpace:arrival_us", messages.arrival_ms[positions] * 1000),
-            pl.Series("onpace:time_us", messages.time_us[positions]),
+            pl.Series("onpace:offset", _at(messages.offset, positions)),
+            pl.Series("onpace:arrival_us", _at(messages.arrival_ms, positions) * 1000),
+            pl.Series("onpace:time_us", _at(messages.time_us, positions)),
             pl.Series("onpace:slot", np.full(len(positions), self.slot.number, np.int64)),
         ]
         if self._plans[name].ordered:
@@ -261,12 +262,12 @@ class Intake:
             pa.repeat(self.topic, count),
             pa.repeat(str(self.slot.incarnation), count),
             pa.repeat(pa.scalar(self.slot.partition, pa.uint32()), count),
-            pa.array(messages.offset[order], pa.uint64()),
+            pa.array(_at(messages.offset, order), pa.uint64()),
             _texts(_pick(envelopes.type, order)),
             _texts(_pick(envelopes.source, order)),
             pa.array(_pick(envelopes.id, order), pa.string()),
-            pa.array(messages.time_us[order], pa.timestamp("us", "UTC")),
-            pa.array(messages.arrival_ms[order], pa.timestamp("ms", "UTC")),
+            pa.array(_at(messages.time_us, order), pa.timestamp("us", "UTC")),
+            pa.array(_at(messages.arrival_ms, order), pa.timestamp("ms", "UTC")),
             _binary(_pick(envelopes.data, order)),
             pa.array(np.array(repeated, np.uint8)),
             _binary(digests),
@@ -303,6 +304,16 @@ def _by_type(types: Sequence[str], refused: Collection[int]) -> dict[str, list[i
         if at not in refused:
             rows.setdefault(name, []).append(at)
     return rows
+
+
+def _merged(rows: Collection[list[int]]) -> list[int]:
+    """All positions, ascending, of several ascending lists."""
+    return next(iter(rows)) if len(rows) == 1 else sorted(itertools.chain.from_iterable(rows))
+
+
+def _at(values: Integers, positions: list[int]) -> Integers:
+    """The values at ascending positions."""
+    return values if len(positions) == len(values) else values[positions]
 
 
 def _pick(values: list[Value], positions: list[int]) -> list[Value]:

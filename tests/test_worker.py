@@ -83,6 +83,8 @@ class FakeConsumer:
         self.committed: list[dict[Any, int]] = []
         self._thread = self
         self.gate: asyncio.Event | None = None
+        self.high = 20
+        """The offset after the last one in the log."""
 
     async def _seek(self, tp: Any, offset: int) -> None:
         self.sought.append((tp.partition, offset))
@@ -98,8 +100,8 @@ class FakeConsumer:
         return {TP(TOPIC, 0)}
 
     def highwater(self, tp: Any) -> int:
-        """Offset 20 is next."""
-        return 20
+        """Where the log ends."""
+        return self.high
 
     def last_poll_timestamp(self, tp: Any) -> int:
         """Just now."""
@@ -112,13 +114,14 @@ class Stage:
     def __init__(self, *, dead_letters: Callable[[Any], None] = lambda _: None) -> None:
         self.processor, self.writer, self.consumer = FakeProcessor(), FakeWriter(), FakeConsumer()
         self.registry = CollectorRegistry()
+        self.now = NOW
         self.worker = Worker(
             processor=self.processor,  # type: ignore[arg-type]
             writer=self.writer,  # type: ignore[arg-type]
             kafka=KafkaSettings(bootstrap="localhost:1"),
-            settings=settings(flush_interval=timedelta(days=1)),
+            settings=settings(flush_interval=timedelta(days=1), poll_events=100),
             metrics=ProcessorMetrics(self.registry),
-            clock=lambda: NOW,
+            clock=lambda: self.now,
             identity=lambda: LIFE,
             dead_letters=dead_letters,
         )
@@ -178,6 +181,25 @@ def test_a_flush_is_committed_after_it_is_written() -> None:
         assert stage.consumer.committed == [{TP(TOPIC, 0): 15}]
         assert stage.count("onpace_flushed_rows_total", table="partials") == 1
         assert stage.count("onpace_consumer_lag_events", topic=TOPIC, partition="0") == 5
+
+    staged(scene)
+
+
+def test_who_is_behind_flushes_less_often() -> None:
+    """Each flush costs much the same, and nobody can see recent values yet."""
+
+    async def scene(stage: Stage) -> None:
+        stage.consumer.high = 10_000
+        stage.now += timedelta(days=2)
+        await stage.take(10, 5)
+        assert stage.writer.offsets == []
+        stage.now += timedelta(days=4)
+        await stage.take(15, 5)
+        assert stage.writer.offsets == [20]
+        stage.consumer.high = 30
+        stage.now += timedelta(days=2)
+        await stage.take(20, 5)
+        assert stage.writer.offsets == [20, 25]
 
     staged(scene)
 
