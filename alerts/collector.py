@@ -21,7 +21,7 @@ __all__ = ["KpiCollector"]
 class KpiCollector:
     """Give it to a CollectorRegistry. A KPI stands for its headline target; without a target, for its value today."""
 
-    def __init__(self, catalog: Catalog, latest: Callable[[], Evaluation | None]) -> None:
+    def __init__(self, catalog: Callable[[], Catalog], latest: Callable[[], Evaluation | None]) -> None:
         self._catalog = catalog
         self._latest = latest
 
@@ -30,9 +30,10 @@ class KpiCollector:
         evaluation = self._latest()
         families = _families()
         if evaluation is not None:
-            for kpi in self._catalog.kpis.values():
+            catalog = self._catalog()
+            for kpi in catalog.kpis.values():
                 _add_kpi(families, kpi, evaluation)
-            _add_alerts(families["alerts"], self._catalog, evaluation)
+            _add_alerts(families["alerts"], catalog, evaluation)
         return iter(families.values())
 
     def describe(self) -> Iterable[Metric]:

@@ -117,6 +117,7 @@ class Engine:
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
+        reasons += [f"{name} is being rebuilt from the archive" for name in self._reader.rebuilding(kpi.name)]
         return read_progress(self._catalog, self._reader, kpi, now=now, stale="; ".join(reasons))
 
     def _found(self, board: StatusBoard, look: Look, stepped: AlertBook) -> Evaluation:

@@ -45,22 +45,28 @@ class _Line:
         self.sender = sender
         self.queue: queue.Queue[_Batch | None] = queue.Queue()
         self.refreshed_at: datetime | None = None
+        self._stopping = threading.Event()
         self._name = name
         self._dispatcher = dispatcher
         self.thread = threading.Thread(target=self._run, name=f"onpace-notify-{name}", daemon=True)
 
     def _run(self) -> None:
-        while (batch := self.queue.get()) is not None and not self._dispatcher.stopping.is_set():
+        while (batch := self.queue.get()) is not None and not self._stopping.is_set():
             outcome = self._attempt(batch)
             pauses = iter(self._dispatcher.pauses)
             pause = 0.0
             while batch.kept and outcome == "failed":
                 pause = next(pauses, pause)
-                if self._dispatcher.stopping.wait(pause):
+                if self._stopping.wait(pause):
                     return
                 outcome = self._attempt(batch)
             if batch.kept and outcome != "failed":
                 self._dispatcher.settle(batch.notifications, outcome)
+
+    def end(self) -> None:
+        """Stop after what is under way."""
+        self._stopping.set()
+        self.queue.put(None)
 
     def _attempt(self, batch: _Batch) -> Outcome:
         outcome: Outcome = "delivered"
@@ -88,19 +94,31 @@ class Dispatcher:
     ) -> None:
         self.clock = clock
         self.pauses = tuple(pauses)
-        self.stopping = threading.Event()
         self._outbox = outbox
         self._resend = resend
         self._metrics = metrics
         self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
         self._taken: set[tuple[str, str]] = set()
+        self._started = False
 
     def start(self) -> None:
         """Take up what the last run left in the outbox, and start delivering. Raises StoreUnavailable."""
         waiting = self._outbox.waiting()
+        self._started = True
         for line in self._lines.values():
             line.thread.start()
         self._enqueue(waiting)
+
+    def serve(self, senders: Mapping[str, Sender]) -> None:
+        """Deliver through these from now on. What waits for the old ones goes to the new. Raises StoreUnavailable."""
+        waiting = self._outbox.waiting() if self._started else []
+        for line in self._lines.values():
+            line.end()
+        self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
+        if self._started:
+            for line in self._lines.values():
+                line.thread.start()
+            self._enqueue(waiting)
 
     def submit(self, notifications: Sequence[Notification]) -> None:
         """Keep these, then deliver them. The same again is ignored. Raises StoreUnavailable, and then none is taken."""
@@ -122,9 +140,8 @@ class Dispatcher:
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stop all threads; what is under way may take `timeout` seconds. What is left stays in the outbox."""
-        self.stopping.set()
         for line in self._lines.values():
-            line.queue.put(None)
+            line.end()
         for line in self._lines.values():
             if line.thread.is_alive():
                 line.thread.join(timeout)

@@ -68,6 +68,10 @@ class SeriesReader(Protocol):
     def first_event(self, kpi: str) -> datetime | None:
         """The start of the KPI's first base window."""
 
+    def rebuilding(self, kpi: str) -> tuple[str, ...]:
+        """Its inputs whose history is not whole yet: nothing can be said of it until it is."""
+        ...
+
     def sources(self) -> Mapping[str, SourceTimes]:
         """How far each event type has come."""
         ...

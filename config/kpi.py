@@ -209,6 +209,11 @@ class SimpleKpi(KpiCommon):
         digest = hashlib.sha256(json.dumps([FOLD_VERSION, *parts]).encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
 
+    @property
+    def key(self) -> str:
+        """Name and definition: what its stored values are found under."""
+        return f"{self.name}/{self.definition}"
+
 
 FOLD_VERSION = 1
 """Raised when the fold itself changes the values that it gives for the same definition."""

@@ -15,9 +15,10 @@ from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError
 from onpace.config.settings import KafkaSettings, Settings
 from onpace.deploy.data_folder import DataFolder
+from onpace.deploy.reloading import LiveCatalog
 from onpace.deploy.running import at_end, background, in_thread, run, until_failed
 from onpace.deploy.sockets import web_socket
-from onpace.deploy.stack import alerting, evaluate_for_ever, start_processor, start_store
+from onpace.deploy.stack import adopters, alerting, evaluate_for_ever, start_processor, start_store
 from onpace.deploy.web import WebServer, close_submitter, web_app
 from onpace.deploy.wiring import AlertPart
 from onpace.ingest.gateway import EventSubmitter, gateway_router
@@ -38,7 +39,10 @@ def run_processor(settings: Settings, catalog: Catalog) -> None:
         web = held.enter_context(web_socket(settings.web))
         stack = await start_processor(held, settings, catalog, registry, live=True)
         server = WebServer(web_app(registry, healthy=stack.failure), web)
-        await _serve(held, server, [], stack.failure)
+        following = LiveCatalog(settings, catalog, registry).follow(
+            *adopters(settings, stack.store, stack.worker, None)
+        )
+        await _serve(held, server, [background(held, following, "KPI files")], stack.failure)
 
     run(main)
 
@@ -53,8 +57,10 @@ def run_gateway(settings: Settings, catalog: Catalog) -> None:
         submitter = EventSubmitter.connect(settings.kafka)
         at_end(held, lambda: close_submitter(submitter))
         topics = background(held, _make_topics(settings.kafka), "topics")
-        router = gateway_router(submitter, lambda: catalog, registry)
-        await _serve(held, WebServer(_app(registry, [router]), web), [topics])
+        live = LiveCatalog(settings, catalog, registry)
+        router = gateway_router(submitter, lambda: live.current, registry)
+        following = background(held, live.follow(), "KPI files")
+        await _serve(held, WebServer(_app(registry, [router]), web), [topics, following])
 
     run(main)
 
@@ -69,7 +75,9 @@ def run_alert(settings: Settings, catalog: Catalog) -> None:
         store = await start_store(held, settings, catalog)
         alerts = alerting(held, settings, catalog, store, registry)
         engine = background(held, evaluate_for_ever(alerts, settings.engine.interval), "engine")
-        await _serve(held, WebServer(_app(registry, [], alerts), web), [engine])
+        live = LiveCatalog(settings, catalog, registry)
+        following = background(held, live.follow(*adopters(settings, store, None, alerts)), "KPI files")
+        await _serve(held, WebServer(_app(registry, [], alerts), web), [engine, following])
 
     run(main)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError, PortBusy, StoreUnavailable
 from onpace.config.settings import KafkaSettings, Settings
+from onpace.deploy.reloading import Adopt
 from onpace.deploy.running import at_end, in_thread, until_available
 from onpace.deploy.sockets import listening_socket
 from onpace.deploy.stores import now, prepare_store
@@ -24,7 +26,16 @@ from onpace.ingest.topics import ensure_topics
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.worker import Worker
 
-__all__ = ["Stack", "alerting", "close_producer", "evaluate_for_ever", "start_broker", "start_processor", "start_store"]
+__all__ = [
+    "Stack",
+    "adopters",
+    "alerting",
+    "close_producer",
+    "evaluate_for_ever",
+    "start_broker",
+    "start_processor",
+    "start_store",
+]
 
 log = structlog.get_logger(__name__)
 
@@ -132,10 +143,26 @@ def alerting(
 
 
 async def evaluate_for_ever(alerts: AlertPart, interval: timedelta) -> None:
-    """Evaluate every `interval`; a store that is away is tried again the next time."""
+    """Evaluate every `interval` and after every change; a store that is away is tried again the next time."""
     while True:
+        alerts.changed.clear()
         try:
             await in_thread(lambda: alerts.engine.evaluate(now(), notify=True))
         except StoreUnavailable as exc:
             log.warning("not evaluated", reason=str(exc))
-        await asyncio.sleep(interval.total_seconds())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(alerts.changed.wait(), interval.total_seconds())
+
+
+def adopters(settings: Settings, store: ClickHouse, worker: Worker | None, alerts: AlertPart | None) -> list[Adopt]:
+    """What a new catalog goes through, in order: views, processor, engine."""
+
+    async def views(catalog: Catalog) -> None:
+        await in_thread(prepare_store, store, catalog, settings.kafka.topic)
+
+    async def engine(catalog: Catalog) -> None:
+        if alerts is not None:
+            await in_thread(alerts.adopt, catalog)
+            alerts.changed.set()
+
+    return [views, *([worker.adopt] if worker else []), engine]

@@ -19,10 +19,11 @@ from onpace.deploy.clickhouse_http import ClickHouseHttp
 from onpace.deploy.data_folder import DataFolder
 from onpace.deploy.dead_letters import DeadLetters
 from onpace.deploy.demo import run_shop
+from onpace.deploy.reloading import LiveCatalog
 from onpace.deploy.replaying import Totals, feed_file, totals
 from onpace.deploy.running import at_end, background, in_thread, run, until_failed
 from onpace.deploy.sockets import clickhouse_socket, web_socket
-from onpace.deploy.stack import Stack, alerting, close_producer, evaluate_for_ever, start_processor
+from onpace.deploy.stack import Stack, adopters, alerting, close_producer, evaluate_for_ever, start_processor
 from onpace.deploy.stores import now
 from onpace.deploy.web import WebServer, close_submitter, dead_letter_router, web_app
 from onpace.deploy.wiring import AlertPart
@@ -78,12 +79,15 @@ def up(
             at_end(held, service.close)
             clickhouse = service.url
         alerts = alerting(held, stack.settings, catalog, stack.store, registry)
-        server = WebServer(_app(held, stack, catalog, registry, alerts), web)
+        live = LiveCatalog(settings, catalog, registry)
+        server = WebServer(_app(held, stack, live, registry, alerts), web)
         held.push_async_callback(server.stop)
         await server.start()
         urls = Urls(server.url, clickhouse, stack.settings.kafka.bootstrap or "")
         folder.publish(clickhouse=urls.clickhouse, web=urls.web, kafka=urls.kafka)
         tasks = [background(held, evaluate_for_ever(alerts, settings.engine.interval), "engine")]
+        following = live.follow(*adopters(stack.settings, stack.store, stack.worker, alerts))
+        tasks.append(background(held, following, "KPI files"))
         if demo:
             tasks.append(background(held, run_shop(_sender(_producer(held, stack)), now), "shop"))
         ready(urls)
@@ -124,11 +128,11 @@ def _drained(stack: Stack, result: ReplayResult) -> bool:
 
 
 def _app(
-    held: AsyncExitStack, stack: Stack, catalog: Catalog, registry: CollectorRegistry, alerts: AlertPart
+    held: AsyncExitStack, stack: Stack, live: LiveCatalog, registry: CollectorRegistry, alerts: AlertPart
 ) -> FastAPI:
     submitter = EventSubmitter.connect(stack.settings.kafka)
     at_end(held, lambda: close_submitter(submitter))
-    routers = [gateway_router(submitter, lambda: catalog, registry), dead_letter_router(DeadLetters(stack.store))]
+    routers = [gateway_router(submitter, lambda: live.current, registry), dead_letter_router(DeadLetters(stack.store))]
     return web_app(registry, alerts=alerts, routers=routers, healthy=stack.failure)
 
 

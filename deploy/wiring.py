@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -25,6 +26,7 @@ from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.reader import Reader
+from onpace.processors.rebuild import Rebuilder
 from onpace.processors.worker import Worker
 from onpace.processors.writer import StoreWriter
 
@@ -60,6 +62,7 @@ def worker_of(
         clock=now,
         identity=lambda: topic_id(kafka, kafka.topic),
         dead_letters=dead_letters,
+        rebuilder=Rebuilder(store, catalog, kafka.topic, settings.processor, now),
         live=live,
     )
 
@@ -96,7 +99,6 @@ class AlertPart:
     """The alert engine with its reader, history and notifiers."""
 
     def __init__(self, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry) -> None:
-        self.catalog = catalog
         metrics = EngineMetrics(registry, version())
         self.dispatcher = Dispatcher(
             senders_for(catalog.channels.values()),
@@ -105,9 +107,26 @@ class AlertPart:
             resend=settings.engine.resend,
             metrics=metrics,
         )
-        self.reader = Reader(store, catalog)
-        self.engine = Engine(catalog, self.reader, ClickHouseHistory(store), self.dispatcher, metrics=metrics)
-        registry.register(KpiCollector(catalog, lambda: self.engine.latest))
+        self._store = store
+        self._metrics = metrics
+        self.changed = asyncio.Event()
+        """Set when there is something to evaluate at once."""
+        self.catalog = catalog
+        self._make_engine()
+        registry.register(KpiCollector(lambda: self.catalog, lambda: self.engine.latest))
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Judge other KPIs and rules from the next evaluation on. Raises StoreUnavailable, and may then be repeated."""
+        if catalog.channels != self.catalog.channels:
+            self.dispatcher.serve(senders_for(catalog.channels.values()))
+        self.catalog = catalog
+        self._make_engine()
+
+    def _make_engine(self) -> None:
+        """What an engine knows of the past is in the store."""
+        self.reader = Reader(self._store, self.catalog)
+        history = ClickHouseHistory(self._store)
+        self.engine = Engine(self.catalog, self.reader, history, self.dispatcher, metrics=self._metrics)
 
     def replay_now(self, last_event: datetime) -> datetime:
         """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""

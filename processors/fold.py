@@ -53,6 +53,8 @@ class KpiFold:
         self.distinct = plan.kpi.agg == "count_distinct"
         self._last = plan.kpi.agg == "last"
         self._state: pl.DataFrame | None = None
+        self.segments: dict[int, str] = {}
+        """slot -> the segment that its rows belong to."""
         self._floors: dict[int, int] = {}
         self._loaded: set[Window] = set()
         self._revisited: dict[int, int] = {}  # slot -> highest revision among rows read back
@@ -60,13 +62,15 @@ class KpiFold:
     def __len__(self) -> int:
         return 0 if self._state is None else self._state.height
 
-    def open(self, slot: int, frontier: int | None) -> None:
-        """Take over a slot. `frontier`: start (minutes) of the newest window stored for it, None for none."""
+    def open(self, slot: int, frontier: int | None, segment: str) -> None:
+        """Take over a slot. `frontier`: start (minutes) of the newest window stored in `segment`, or None."""
         self.close(slot)
+        self.segments[slot] = segment
         self._floors[slot] = 0 if frontier is None else frontier + 1
 
     def close(self, slot: int) -> None:
         """Forget a slot."""
+        self.segments.pop(slot, None)
         self._floors.pop(slot, None)
         self._revisited.pop(slot, None)
         self._loaded = {window for window in self._loaded if window[0] != slot}

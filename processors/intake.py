@@ -106,7 +106,8 @@ class Intake:
         """Event type -> latest event time seen, never beyond its arrival."""
         self.last_arrival_ms: dict[str, int] = {}
         """Event type -> arrival of its latest accepted event or duplicate."""
-        self._plans = plans
+        self.plans = plans
+        """What is computed from each event type."""
         self._max_future = max_future
         self._max_bytes = max_bytes
 
@@ -126,7 +127,7 @@ class Intake:
         rows = _by_type(envelopes.type, refused)
         frames: dict[str, pl.DataFrame] = {}
         for name, positions in rows.items():
-            decoded = self._plans[name].decoder.decode(_pick(envelopes.data, positions))
+            decoded = self.plans[name].decoder.decode(_pick(envelopes.data, positions))
             frames[name] = decoded.frame
             if decoded.bad:
                 bad.update((envelopes.index[positions[row]], exc) for row, exc in decoded.bad)
@@ -140,9 +141,9 @@ class Intake:
         """Archived rows of a life that ended before they were folded, as accepted events once more."""
         batch = Batch()
         for (name, duplicate), part in rows.group_by("type", "duplicate", maintain_order=True):
-            if duplicate or name not in self._plans:
+            if duplicate or name not in self.plans:
                 continue
-            decoded = self._plans[str(name)].decoder.decode(
+            decoded = self.plans[str(name)].decoder.decode(
                 [bytes(data) for data in part["data"].cast(pl.Binary).to_list()]
             )
             columns = part.select(
@@ -162,7 +163,7 @@ class Intake:
         """Position -> what is wrong, of the events that are impossible in time or of no declared type."""
         ahead_us = self._max_future // timedelta(microseconds=1)
         wrong = (messages.time_us >= LATEST_US) | (messages.time_us - messages.arrival_ms * 1000 > ahead_us)
-        if unknown := set(messages.envelopes.type) - self._plans.keys():
+        if unknown := set(messages.envelopes.type) - self.plans.keys():
             wrong |= np.array([name in unknown for name in messages.envelopes.type], bool)
         return {at: self._problem(messages, at) for at in np.flatnonzero(wrong).tolist()}
 
@@ -174,7 +175,7 @@ class Intake:
             return exc.with_traceback(None)
         if time_us >= LATEST_US:
             return InvalidEvent("time_in_future", "time is 2096 or later", "time")
-        hint = did_you_mean(name, self._plans)
+        hint = did_you_mean(name, self.plans)
         return InvalidEvent("unknown_type", f"event type '{name}' is not declared{hint}", "type")
 
     def _dead_letter(self, record: Record, arrival_ms: int, exc: InvalidEvent) -> DeadLetter:
@@ -228,7 +229,7 @@ class Intake:
             pl.Series("onpace:time_us", _at(messages.time_us, positions)),
             pl.Series("onpace:slot", np.full(len(positions), self.slot.number, np.int64)),
         ]
-        if self._plans[name].ordered:
+        if self.plans[name].ordered:
             columns += [
                 pl.Series("onpace:source", _pick(messages.envelopes.source, positions), dtype=pl.String),
                 pl.Series("onpace:id", _pick(messages.envelopes.id, positions), dtype=pl.String),
@@ -245,7 +246,7 @@ class Intake:
         self.max_event_us[name] = int(running[-1])
         arrived = int(frame["onpace:arrival_us"].to_numpy().max()) // 1000
         self.last_arrival_ms[name] = max(self.last_arrival_ms.get(name, 0), arrived)
-        lateness_us = self._plans[name].lateness // timedelta(microseconds=1)
+        lateness_us = self.plans[name].lateness // timedelta(microseconds=1)
         return int((frame["onpace:time_us"] < running - lateness_us).sum())
 
     def _archive_rows(

@@ -16,8 +16,8 @@ from onpace.processors.windows import DimensionCodes, key_columns, pack_keys
 
 __all__ = ["READ_BACK_COLUMNS", "Slot", "distinct_rows", "from_store", "partial_rows"]
 
-READ_BACK_COLUMNS = """kpi, definition, toUnixTimestamp(window_start) AS seconds, dims, partition, revision, count,
- toString(exact) AS exact, total, compensation, minimum, maximum, toUnixTimestamp64Micro(edge_time) AS edge_time,
+READ_BACK_COLUMNS = """kpi, definition, toUnixTimestamp(window_start) AS seconds, dims, partition, segment, revision,
+ count, toString(exact) AS exact, total, compensation, minimum, maximum, toUnixTimestamp64Micro(edge_time) AS edge_time,
  edge_source, edge_id, edge_value, bins, bin_counts"""
 
 
@@ -73,7 +73,12 @@ def partial_rows(
     for fold, frame in changed:
         if frame.is_empty():
             continue
-        described = _described(fold.plan, frame, slots, topic, dims)
+        segments = fold.segments
+        described = _described(fold.plan, frame, slots, topic, dims).with_columns(
+            key_columns(frame["key"])["slot"]
+            .replace_strict(list(segments), list(segments.values()), return_dtype=pl.String)
+            .alias("segment")
+        )
         own = STATE_COLUMNS[fold.kind]
         columns = [pl.col(name) if name in own else default.alias(name) for name, default in _DEFAULTS.items()]
         if "exact" in own:
@@ -88,6 +93,7 @@ def partial_rows(
                 "topic",
                 "incarnation",
                 "partition",
+                "segment",
                 "revision",
                 "count",
                 *columns,
@@ -127,18 +133,20 @@ def distinct_rows(
 
 
 def from_store(table: pa.Table, fold: KpiFold, slot_of: Mapping[int, int], dims: DimensionCodes) -> pl.DataFrame:
-    """Rows read back for one KPI, in the columns that `KpiFold.absorb` takes. `slot_of`: partition -> slot number."""
+    """Rows read back for one KPI, of the segments that it folds into, in the columns that `KpiFold.absorb` takes.
+
+    `slot_of`: partition -> slot number.
+    """
     rows = pl.DataFrame(pl.from_arrow(table)).filter(
         (pl.col("kpi") == fold.plan.kpi.name) & (pl.col("definition") == fold.plan.kpi.definition)
     )
+    mine = {"partition": list(slot_of), "segment": [fold.segments[slot] for slot in slot_of.values()]}
+    wanted = pl.DataFrame(mine, schema={"partition": pl.Int64, "segment": pl.String})
+    rows = rows.cast({"partition": pl.Int64, "segment": pl.String}).join(wanted, on=list(mine), how="semi")
     texts = rows["dims"].unique().to_list()
     partitions = list(slot_of)
     codes = pl.col("dims").replace_strict(texts, [dims.code(t) for t in texts], return_dtype=pl.Int64)
-    slots = (
-        pl.col("partition")
-        .cast(pl.Int64)
-        .replace_strict(partitions, [slot_of[p] for p in partitions], return_dtype=pl.Int64)
-    )
+    slots = pl.col("partition").replace_strict(partitions, [slot_of[p] for p in partitions], return_dtype=pl.Int64)
     if rows.is_empty():
         return pl.DataFrame()
     keyed = rows.with_columns(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -19,11 +20,13 @@ from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot, distinct_rows, from_store, partial_rows
 from onpace.processors.plan import plan_events
 from onpace.processors.windows import MAX_SLOTS, DimensionCodes, key_columns, window_minutes
-from onpace.processors.writer import EPOCH, Checkpoint, Flush, StoreWriter, Watermark
+from onpace.processors.writer import EPOCH, Checkpoint, Flush, Stored, StoreWriter, Watermark
 
 __all__ = ["Processor"]
 
 log = structlog.get_logger(__name__)
+
+_BEGINNING = Stored(0, 0, {})
 
 
 @dataclass(slots=True)
@@ -36,6 +39,8 @@ class Partition:
     """Next offset to read."""
     flushed: int
     """Position of the last prepared flush."""
+    starts: dict[str, int]
+    """Key of each KPI -> the offset from which on the stream holds it."""
 
 
 class Processor:
@@ -60,6 +65,7 @@ class Processor:
         self._batches: list[tuple[Slot, Batch]] = []
         self._buffered = 0
         self._catalog = catalog
+        self._segment = "stream"
         self.unwritten: Flush | None = None
         """The last flush prepared, until it is known to be written."""
 
@@ -73,7 +79,13 @@ class Processor:
         """Partition -> next offset to read."""
         return {number: partition.position for number, partition in list(self._partitions.items())}
 
-    def assign(self, partitions: Collection[int], incarnation: UUID) -> dict[int, int | None]:
+    @property
+    def starts(self) -> dict[tuple[UUID, int], Mapping[str, int]]:
+        """(incarnation, partition) -> key of each KPI -> the offset from which on the stream holds it."""
+        held = list(self._partitions.values())
+        return {(partition.slot.incarnation, partition.slot.partition): partition.starts for partition in held}
+
+    def assign(self, partitions: Collection[int], incarnation: UUID, now: datetime) -> dict[int, int | None]:
         """Take over exactly these partitions, and return where each goes on (None: at its beginning).
 
         A partition already held stays as it is in memory, unless another process has come further with it since.
@@ -83,9 +95,9 @@ class Processor:
         resume: dict[int, int | None] = {}
         for number in sorted(partitions):
             checkpoints = self._writer.checkpoints(number)
-            offset, _ = checkpoints.get(incarnation, (0, 0))
+            stored = checkpoints.get(incarnation, _BEGINNING)
             held = self._partitions.get(number)
-            if held and held.slot.incarnation == incarnation and held.position >= offset:
+            if held and held.slot.incarnation == incarnation and held.position >= stored.offset:
                 resume[number] = held.position if held.position or incarnation in checkpoints else None
                 continue
             if held:
@@ -93,10 +105,28 @@ class Processor:
             if self._fold_dead_lives(number, incarnation, checkpoints):
                 checkpoints = self._writer.checkpoints(number)
             slot = Slot(self._free_slot(), incarnation, number)
-            newest_ms = max((ms for _, ms in checkpoints.values()), default=0)
-            self._open(slot, offset, self._known_ids(slot, offset, newest_ms))
-            resume[number] = offset if incarnation in checkpoints else None
+            newest_ms = max((one.max_arrival_ms for one in checkpoints.values()), default=0)
+            self._open(slot, stored, self._known_ids(slot, stored.offset, newest_ms), now)
+            resume[number] = stored.offset if incarnation in checkpoints else None
         return resume
+
+    def adopt(self, catalog: Catalog, now: datetime) -> None:
+        """Go on with other KPIs. Everything taken must have been written. Raises StoreUnavailable, changing nothing.
+
+        A KPI that is new begins here; what was archived before is rebuilt under a segment of its own.
+        """
+        assert not self._buffered, "flush before another catalog is adopted"
+        plans = plan_events(catalog)
+        folds = {name: [KpiFold(plan) for plan in event.kpis] for name, event in plans.items()}
+        starts = {}
+        for number, partition in self._partitions.items():
+            stored = Stored(partition.position, partition.intake.dedup.max_arrival_ms, partition.starts)
+            starts[number] = self._open_folds(folds, partition.slot, stored, now)
+        self._catalog, self._plans, self._folds = catalog, plans, folds
+        self._kpi_count = max(1, sum(map(len, folds.values())))
+        self._dims = DimensionCodes()
+        for number, partition in self._partitions.items():
+            partition.starts, partition.intake.plans = starts[number], plans
 
     def seek(self, partition: int, offset: int) -> None:
         """The partition goes on at `offset` (its log begins later than the checkpoint, or it has no checkpoint)."""
@@ -111,7 +141,7 @@ class Processor:
         dedup.load(self._writer.accepted_ids(slot, offset, newest_ms - horizon_ms))
         return dedup
 
-    def _open(self, slot: Slot, offset: int, dedup: DedupIndex) -> Partition:
+    def _open(self, slot: Slot, stored: Stored, dedup: DedupIndex, now: datetime) -> Partition:
         intake = Intake(
             self._writer.topic,
             slot,
@@ -121,15 +151,37 @@ class Processor:
             max_bytes=self._settings.max_event_bytes,
         )
         intake.max_event_us = self._writer.event_times(slot)
-        frontiers = self._writer.frontiers(slot)
-        for fold in self._all_folds():
-            fold.open(slot.number, frontiers.get((fold.plan.kpi.name, fold.plan.kpi.definition)))
+        starts = self._open_folds(self._folds, slot, stored, now)
         self._slots[slot.number] = slot
-        partition = self._partitions[slot.partition] = Partition(slot, intake, offset, offset)
+        partition = Partition(slot, intake, stored.offset, stored.offset, starts)
+        self._partitions[slot.partition] = partition
         log.debug(
-            "partition taken over", topic=self._writer.topic, partition=slot.partition, offset=offset, ids=len(dedup)
+            "partition taken over",
+            topic=self._writer.topic,
+            partition=slot.partition,
+            offset=stored.offset,
+            ids=len(dedup),
         )
         return partition
+
+    def _open_folds(
+        self, folds: Mapping[str, Sequence[KpiFold]], slot: Slot, stored: Stored, now: datetime
+    ) -> dict[str, int]:
+        """Open a slot in every fold, and return from which offset on each holds the stream.
+
+        What is new begins at the checkpoint, which says so before anything else is written.
+        """
+        frontiers = self._writer.frontiers(slot)
+        starts: dict[str, int] = {}
+        for fold in itertools.chain.from_iterable(folds.values()):
+            key = fold.plan.kpi.key
+            starts[key] = stored.starts.get(key, stored.offset)
+            segment = f"{self._segment}:{starts[key]}"
+            fold.open(slot.number, frontiers.get((key, segment)), segment)
+        if stored.offset and starts != stored.starts:
+            checkpoint = Checkpoint(slot, stored.offset, stored.max_arrival_ms, starts)
+            self._writer.write(Flush(checkpoints=[checkpoint], written_at=now))
+        return starts
 
     def _release(self, number: int) -> None:
         slot = self._partitions.pop(number).slot
@@ -144,34 +196,56 @@ class Processor:
     def _all_folds(self) -> Iterable[KpiFold]:
         return (fold for folds in self._folds.values() for fold in folds)
 
-    def _fold_dead_lives(self, number: int, incarnation: UUID, checkpoints: Mapping[UUID, tuple[int, int]]) -> bool:
+    def _fold_dead_lives(self, number: int, incarnation: UUID, checkpoints: Mapping[UUID, Stored]) -> bool:
         """Fold what earlier lives of the topic archived past their last checkpoint: their log is gone, the archive is
         not. Returns whether there was any."""
         found = False
         for life, last in self._writer.archived_lives(number).items():
-            offset, newest_ms = checkpoints.get(life, (0, 0))
-            if life == incarnation or last < offset:
+            stored = checkpoints.get(life, _BEGINNING)
+            if life == incarnation or last < stored.offset:
                 continue
-            tail = self._writer.unfolded_tail(life, number, offset)
             log.warning(
-                "folding archived events of a topic that is gone",
-                partition=number,
-                incarnation=str(life),
-                events=tail.height,
+                "folding archived events of a topic that is gone", partition=number, incarnation=str(life), last=last
             )
             # a processor of its own, so that a store that fails in between leaves this one as it was
             successor = Processor(self._catalog, self._writer, self._settings, self._metrics)
-            successor._fold_tail(Slot(0, life, number), offset, newest_ms, tail)
+            successor.fold_archive(Slot(0, life, number), stored)
             found = True
         return found
 
-    def _fold_tail(self, slot: Slot, offset: int, newest_ms: int, tail: pl.DataFrame) -> None:
+    def fold_archive(self, slot: Slot, stored: Stored) -> None:
+        """Fold the archive of a dead life from its last checkpoint on, and write a checkpoint behind it."""
         dedup = DedupIndex(0)  # what is a duplicate was decided when the tail was archived
-        dedup.max_arrival_ms = max(newest_ms, int(tail["arrival_ms"].to_numpy().max()))
-        partition = self._open(slot, offset, dedup)
-        self._batches.append((slot, partition.intake.take_archived(tail)))
-        partition.position = int(tail["offset"].to_numpy().max()) + 1
-        self._writer.write(self.prepare(EPOCH))
+        partition = self._open(slot, stored, dedup, EPOCH)
+        for rows in self._writer.archived(slot, stored.offset):
+            dedup.max_arrival_ms = max(
+                dedup.max_arrival_ms, stored.max_arrival_ms, int(rows["arrival_ms"].to_numpy().max())
+            )
+            self._batches.append((slot, partition.intake.take_archived(rows)))
+            partition.position = int(rows["offset"].to_numpy()[-1]) + 1
+            self._writer.write(self.prepare(EPOCH))
+            self.written()
+
+    def rebuild(self, slot: Slot, start: int, stop: Callable[[], bool]) -> int | None:
+        """Fold everything archived below the offset `start` into the segment `rebuild:<start>`; return how many events.
+
+        None if `stop` said so in between. May be done again: what is there already is skipped.
+        """
+        self._segment = "rebuild"
+        partition = self._open(
+            slot, Stored(0, 0, {kpi.key: start for kpi in self._catalog.simple_kpis()}), DedupIndex(0), EPOCH
+        )
+        used = [name for name, folds in self._folds.items() if folds]
+        events = 0
+        for rows in self._writer.archived(slot, 0, start, used):
+            if stop():
+                return None
+            self._batches.append((slot, partition.intake.take_archived(rows)))
+            flush = self.prepare(EPOCH)
+            self._writer.write(Flush(distinct=flush.distinct, partials=flush.partials))
+            self.written()
+            events += rows.height
+        return events
 
     def process(self, records: Mapping[int, Sequence[Record]]) -> None:
         """Take in records, each partition's in the order of its offsets. Records before the position are ignored."""
@@ -243,7 +317,8 @@ class Processor:
         for number, partition in self._partitions.items():
             slot, at = partition.slot, caught_up.get(number, EPOCH)
             if partition.position > partition.flushed:
-                flush.checkpoints.append(Checkpoint(slot, partition.position, partition.intake.dedup.max_arrival_ms))
+                arrival_ms = partition.intake.dedup.max_arrival_ms
+                flush.checkpoints.append(Checkpoint(slot, partition.position, arrival_ms, partition.starts))
                 flush.watermarks += [
                     Watermark(
                         slot,
@@ -295,8 +370,9 @@ class Processor:
         for number, minute in set[Window]().union(*wanted.values()):
             slot = self._slots[number]
             by_life.setdefault(slot.incarnation, set()).add((slot.partition, minute))
+        segments = {segment for fold in wanted for segment in fold.segments.values()}
         found = [
-            (life, self._writer.read_back([f.plan.kpi for f in wanted], life, windows))
+            (life, self._writer.read_back([f.plan.kpi for f in wanted], segments, life, windows))
             for life, windows in by_life.items()
         ]
         for fold, windows in wanted.items():

@@ -83,6 +83,7 @@ class Reader:
         self._store = store
         self._catalog = catalog
         self._sources: dict[str, Source] | None = None
+        self._rebuilding: frozenset[str] = frozenset()
         self._firsts: dict[int, datetime] = {}  # definition -> first window; asked again until there is one
 
     def sources(self) -> dict[str, Source]:
@@ -92,8 +93,16 @@ class Reader:
         )
         self._firsts.clear()
         found = {name: Source(*(_instant(value) for value in values)) for name, *values in rows}
+        self._rebuilding = frozenset(name for (name,) in self._store.query("SELECT DISTINCT kpi FROM kpi_rebuilds"))
         self._sources = {name: found.get(name, Source(None, None, None)) for name in self._catalog.events}
         return self._sources
+
+    def rebuilding(self, kpi: str) -> tuple[str, ...]:
+        """Its inputs whose history is still being rebuilt from the archive: nothing of the KPI is complete yet."""
+        if self._sources is None:
+            self.sources()
+        leaves = self._catalog.leaves(self._catalog.kpi(kpi))
+        return tuple(leaf.name for leaf in leaves if leaf.name in self._rebuilding)
 
     def watermark(self, kpi: str) -> datetime | None:
         """W: every base window before it is complete for all inputs. None: nothing is complete yet."""
@@ -106,6 +115,8 @@ class Reader:
 
     def _extent(self, kpi: Kpi) -> _Extent:
         sources = self._sources if self._sources is not None else self.sources()
+        if self.rebuilding(kpi.name):
+            return _Extent(None, None)
         leaves = self._catalog.leaves(kpi)
         marks = [mark - leaf.lateness for leaf in leaves if (mark := sources[leaf.event].watermark) is not None]
         ends = [source.input_end for source in sources.values() if source.input_end]

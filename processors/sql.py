@@ -16,7 +16,7 @@ from onpace.config.expressions import parse_kpi_expression, render_clickhouse
 from onpace.config.kpi import Aggregation, DerivedKpi, Kpi, RatioKpi, SimpleKpi
 from onpace.processors.aggregates import BIN_OFFSET, GAMMA
 
-__all__ = ["Grouping", "dimension_select", "merged_select", "quoted"]
+__all__ = ["Grouping", "dimension_select", "merged_select", "quoted", "start_sql"]
 
 _LONGEST_POWER = math.log(sys.float_info.max)
 _EMPTY_STATE = "arrayReduce('uniqCombined64State', emptyArrayUInt64())"
@@ -127,7 +127,8 @@ def _merged_leaves(catalog: Catalog, kpi: Kpi, grouping: Grouping) -> str:
 
 
 def _branch(at: int, leaf: SimpleKpi, *, needed: Sequence[str], dims: Sequence[str], condition: str) -> str:
-    table = "partials_distinct" if leaf.agg == "count_distinct" else "partials FINAL"
+    distinct = leaf.agg == "count_distinct"
+    table = "partials_distinct" if distinct else "partials FINAL"
     own = _NEEDS[leaf.agg]
     columns = [
         f"{column if column in own else default} AS {column}"
@@ -140,7 +141,23 @@ def _branch(at: int, leaf: SimpleKpi, *, needed: Sequence[str], dims: Sequence[s
     return (
         f"    SELECT {selected}\n    FROM {table}\n"
         f"    WHERE kpi = {quoted(leaf.name)} AND definition = {leaf.definition} AND ({condition})"
+        + ("" if distinct else f"\n      AND (topic, incarnation, partition, segment) IN ({_segments(leaf)})")
     )
+
+
+def start_sql(key: str) -> str:
+    """SQL over `partition_starts`: from which offset on the stream holds a KPI; the largest number if it never did.
+
+    `key`: SQL for the KPI's key.
+    """
+    return f"if(mapContains(starts, {key}), starts[{key}], toUInt64(18446744073709551615))"
+
+
+def _segments(leaf: SimpleKpi) -> str:
+    """A SELECT of the segments that count for a leaf: what the stream holds, and what was rebuilt of before."""
+    start = f"toString({start_sql(quoted(leaf.key))})"
+    both = f"arrayJoin([concat('stream:', {start}), concat('rebuild:', {start})])"
+    return f"SELECT topic, incarnation, partition, {both} FROM partition_starts"
 
 
 def _leaf_value(leaf: SimpleKpi, at: int) -> str:

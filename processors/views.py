@@ -10,9 +10,17 @@ from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Kpi, Target
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.sql import Grouping, merged_select, quoted
+from onpace.processors.sql import Grouping, merged_select, quoted, start_sql
 
-__all__ = ["extent_sql", "grouping_sql", "refresh_views", "view_statements", "window_end_sql", "window_start_sql"]
+__all__ = [
+    "extent_sql",
+    "grouping_sql",
+    "rebuilds_sql",
+    "refresh_views",
+    "view_statements",
+    "window_end_sql",
+    "window_start_sql",
+]
 
 _EPOCH = "toDateTime64(0, 6, 'UTC')"
 _GRAINS = {Grain.MINUTE, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH, Grain.QUARTER, Grain.YEAR}
@@ -65,7 +73,10 @@ def extent_sql(catalog: Catalog, kpi: Kpi) -> str:
     names, seconds = ", ".join(map(quoted, by_event)), ", ".join(map(str, by_event.values()))
     lateness = f"toIntervalSecond(transform(event_type, [{names}], [{seconds}], 0))"
     reached = f"(min(watermark - {lateness}), max(input_end))"
-    return f"(SELECT {reached} FROM event_watermarks WHERE event_type IN ({names}))"
+    leaves = ", ".join(quoted(leaf.name) for leaf in catalog.leaves(kpi))
+    pending = f"(SELECT count() FROM kpi_rebuilds WHERE kpi IN ({leaves}))"
+    return f"""(SELECT if({pending} > 0, ({_EPOCH}, {_EPOCH}), {reached})
+  FROM event_watermarks WHERE event_type IN ({names}))"""
 
 
 def refresh_views(store: ClickHouse, catalog: Catalog, topic: str) -> int:
@@ -74,7 +85,7 @@ def refresh_views(store: ClickHouse, catalog: Catalog, topic: str) -> int:
     existing = dict(
         store.query(
             "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
-            "AND (name LIKE 'kpi\\_%' OR name = 'event_watermarks')"
+            "AND (name LIKE 'kpi\\_%' OR name IN ('event_watermarks', 'partition_starts'))"
         )
     )
     for name in existing.keys() - statements.keys():
@@ -89,6 +100,8 @@ def refresh_views(store: ClickHouse, catalog: Catalog, topic: str) -> int:
 def view_statements(catalog: Catalog, topic: str) -> Iterator[tuple[str, str]]:
     """(name, SELECT) of every view, in an order in which they can be created."""
     yield "event_watermarks", _watermarks(catalog, topic)
+    yield "partition_starts", _STARTS
+    yield "kpi_rebuilds", rebuilds_sql(catalog)
     for kpi in catalog.kpis.values():
         base = catalog.base_grain(kpi)
         for grain in Grain:
@@ -153,6 +166,22 @@ def _series_sql(targets: list[Target]) -> str:
             quoted(series),
         ]
     return f"multiIf({', '.join(cases)}, '')"
+
+
+_STARTS = """SELECT topic, incarnation, partition, max(offset) AS checkpoint,
+  argMax(starts, (offset, written_at)) AS starts
+FROM checkpoints GROUP BY topic, incarnation, partition"""
+
+
+def rebuilds_sql(catalog: Catalog) -> str:
+    """What is still to be rebuilt from the archive, per KPI and partition: all that was archived below `start`."""
+    keys = ", ".join(quoted(kpi.key) for kpi in catalog.simple_kpis())
+    return f"""SELECT substringIndex(key, '/', 1) AS kpi, toUInt64(substringIndex(key, '/', -1)) AS definition,
+  topic, incarnation, partition, start
+FROM (SELECT topic, incarnation, partition, arrayJoin(CAST([{keys}], 'Array(String)')) AS key,
+    {start_sql("key")} AS start FROM partition_starts WHERE checkpoint > 0)
+WHERE start > 0 AND (key, topic, incarnation, partition, start) NOT IN (
+  SELECT concat(kpi, '/', toString(definition)), topic, incarnation, partition, start FROM rebuilds)"""
 
 
 def _watermarks(catalog: Catalog, topic: str) -> str:

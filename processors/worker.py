@@ -22,11 +22,13 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP
 from yarl import URL
 
+from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
 from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
+from onpace.processors.rebuild import Rebuilder
 from onpace.processors.writer import StoreWriter
 
 __all__ = ["TopicRecreated", "Worker"]
@@ -139,10 +141,12 @@ class Worker:
         clock: Callable[[], datetime],
         identity: Callable[[], UUID],
         dead_letters: Callable[[list[DeadLetter]], None],
+        rebuilder: Rebuilder | None = None,
         live: bool = True,
     ) -> None:
-        """`identity`: the topic's UUID now. `dead_letters`: publishes to the dead-letter topic. `live`: an idle
-        partition advances with the wall clock (a replay's clock is its events)."""
+        """`identity`: the topic's UUID now. `dead_letters`: publishes to the dead-letter topic. `rebuilder`: fills
+        what the stream does not hold of new KPIs. `live`: an idle partition advances with the wall clock (a replay's
+        clock is its events)."""
         self.topic = kafka.topic
         self.processor = processor
         self._writer = writer
@@ -157,6 +161,11 @@ class Worker:
         self._last_flush = self._checked_at = clock()
         self._incarnation: UUID | None = None
         self._stopping = False
+        self._next: tuple[Catalog, asyncio.Future[None]] | None = None
+        self._rebuilder = rebuilder
+        self._rebuild: asyncio.Task[None] | None = None
+        self._gaps_looked_for = False
+        self._partition_count = 1
         self._sought: dict[int, int] = {}  # partition -> the position to which it was sought back last
         self.app = self._faust_app(kafka)
 
@@ -198,12 +207,35 @@ class Worker:
         await self.flush(consumer)
         end = await self._until_it_works("finish", self._writer.last_event_time)
         await self.flush(consumer, input_end=end)
+        while self._rebuilder is not None and not self._gaps_looked_for:
+            self._fill_gaps()
+            if self._rebuild is not None:
+                await asyncio.wait([self._rebuild])
+            await asyncio.sleep(0.1)
         return end
+
+    async def adopt(self, catalog: Catalog) -> None:
+        """Go on with other KPIs, from the next batch on. Returns when they are in force."""
+        self._next = catalog, asyncio.get_running_loop().create_future()
+        await self._next[1]
+
+    async def _adopt(self, consumer: Any) -> None:
+        assert self._next is not None
+        catalog, adopted = self._next
+        await self.flush(consumer)
+        await self._until_it_works("adopt", lambda: self.processor.adopt(catalog, self._clock()))
+        if self._rebuilder is not None:
+            self._rebuilder.catalog = catalog
+        self._next, self._gaps_looked_for = None, False
+        if not adopted.done():
+            adopted.set_result(None)
 
     async def stop(self) -> None:
         """Flush, leave the group and end, within about ten seconds."""
         self._stopping = True
         await self.app.stop()
+        if self._rebuild is not None:
+            await asyncio.wait([self._rebuild], timeout=_STOP_DEADLINE_SECONDS)
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -220,8 +252,9 @@ class Worker:
 
         def load() -> dict[int, int | None]:
             self._incarnation = self._identity()
+            self._partition_count, self._gaps_looked_for = known, False
             self._writer.record_incarnation(self._incarnation, max(known, 1), self._clock())
-            return self.processor.assign(partitions, self._incarnation)
+            return self.processor.assign(partitions, self._incarnation, self._clock())
 
         return await self._until_it_works("take over", load)
 
@@ -254,6 +287,33 @@ class Worker:
         behind = max(self._lags(consumer).values(), default=0) > self._settings.poll_events
         if full or now - self._last_flush >= self._settings.flush_interval * (_INTERVALS_BEHIND if behind else 1):
             await self.flush(consumer)
+            self._fill_gaps()
+        if self._next is not None:
+            await self._adopt(consumer)
+
+    def _fill_gaps(self) -> None:
+        """Rebuild beside the stream what it does not hold, unless that is under way or done."""
+        running = self._rebuild is not None and not self._rebuild.done()
+        if self._rebuilder is None or self._gaps_looked_for or running or self._stopping:
+            return
+        self._rebuild = asyncio.get_running_loop().create_task(self._rebuild_all(self._rebuilder), name="rebuild")
+
+    async def _rebuild_all(self, rebuilder: Rebuilder) -> None:
+        self._gaps_looked_for = True
+        catalog, starts, count = rebuilder.catalog, self.processor.starts, self._partition_count
+
+        def fill() -> bool:
+            return rebuilder.fill_due(starts, self._incarnation, count, lambda: self._interrupted(catalog))
+
+        try:
+            self._gaps_looked_for &= await asyncio.to_thread(fill)
+        except StoreUnavailable as exc:
+            self._gaps_looked_for = False
+            self._metrics.store_errors.labels("rebuild").inc()
+            log.warning("rebuilt later", reason=str(exc))
+
+    def _interrupted(self, catalog: Catalog) -> bool:
+        return self._stopping or self._rebuilder is None or self._rebuilder.catalog is not catalog
 
     async def _due(self, consumer: Any, batch: Mapping[int, list[Any]]) -> dict[int, list[Any]]:
         """The records of partitions held that follow what was taken of them.

@@ -6,7 +6,7 @@ be committed. Every step may be repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -20,10 +20,11 @@ from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.fold import Window
 from onpace.processors.partials import READ_BACK_COLUMNS, Slot
 
-__all__ = ["EPOCH", "Checkpoint", "Flush", "StoreWriter", "Watermark"]
+__all__ = ["EPOCH", "Checkpoint", "Flush", "StoreWriter", "Stored", "Watermark"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IDS_PER_BATCH = 500_000
+_ARCHIVE_ROWS = 100_000
 _WINDOWS_PER_QUERY = 500  # parameters travel in the address, which servers limit
 
 
@@ -34,6 +35,17 @@ class Checkpoint:
     slot: Slot
     offset: int
     max_arrival_ms: int
+    starts: Mapping[str, int] = field(default_factory=dict)
+    """Key of each KPI that is folded -> the offset from which on the stream holds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The latest checkpoint of one life of a partition."""
+
+    offset: int
+    max_arrival_ms: int
+    starts: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +175,7 @@ class StoreWriter:
     def _write_checkpoints(self, flush: Flush) -> None:
         self._store.insert(
             "checkpoints",
-            ["topic", "incarnation", "partition", "offset", "max_arrival", "written_at"],
+            ["topic", "incarnation", "partition", "offset", "max_arrival", "written_at", "starts"],
             [
                 (
                     self.topic,
@@ -172,6 +184,7 @@ class StoreWriter:
                     c.offset,
                     EPOCH + timedelta(milliseconds=c.max_arrival_ms),
                     flush.written_at,
+                    dict(c.starts),
                 )
                 for c in flush.checkpoints
             ],
@@ -198,14 +211,15 @@ class StoreWriter:
         new = [(k.name, k.definition, k.model_dump_json(), now) for k in kpis if (k.name, k.definition) not in known]
         self._store.insert("kpi_definitions", ["kpi", "definition", "spec", "seen_at"], new)
 
-    def checkpoints(self, partition: int) -> dict[UUID, tuple[int, int]]:
-        """Incarnation -> (next offset, latest arrival in ms) of one partition, for every life of the topic."""
+    def checkpoints(self, partition: int) -> dict[UUID, Stored]:
+        """Incarnation -> latest checkpoint of one partition, for every life of the topic."""
         rows = self._store.query(
-            "SELECT incarnation, max(offset), toUnixTimestamp64Milli(max(max_arrival)) FROM checkpoints "
+            "SELECT incarnation, max(offset), toUnixTimestamp64Milli(max(max_arrival)), "
+            "argMax(starts, (offset, written_at)) FROM checkpoints "
             "WHERE topic = {topic:String} AND partition = {partition:UInt32} GROUP BY incarnation",
             {"topic": self.topic, "partition": partition},
         )
-        return {incarnation: (int(offset), int(arrival)) for incarnation, offset, arrival in rows}
+        return {life: Stored(int(offset), int(arrival), starts) for life, offset, arrival, starts in rows}
 
     def event_times(self, slot: Slot) -> dict[str, int]:
         """Event type -> latest event time seen (microseconds) in one slot."""
@@ -241,46 +255,59 @@ class StoreWriter:
         latest = rows[0][0]
         return latest if isinstance(latest, datetime) else EPOCH
 
-    def frontiers(self, slot: Slot) -> dict[tuple[str, int], int]:
-        """(kpi, definition) -> start (minutes since 1970) of the newest window stored for a slot."""
+    def frontiers(self, slot: Slot) -> dict[tuple[str, str], int]:
+        """(key of a KPI, segment) -> start (minutes since 1970) of the newest window stored for a slot."""
         rows = self._store.query(
-            "SELECT kpi, definition, intDiv(toUnixTimestamp(max(window_start)), 60) FROM partials "
+            "SELECT kpi, definition, segment, intDiv(toUnixTimestamp(max(window_start)), 60) FROM partials "
             "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32} "
-            "GROUP BY kpi, definition",
+            "GROUP BY kpi, definition, segment",
             self._slot(slot),
         )
-        return {(kpi, int(definition)): int(minute) for kpi, definition, minute in rows}
+        return {(f"{kpi}/{definition}", segment): int(minute) for kpi, definition, segment, minute in rows}
 
-    def read_back(self, kpis: Collection[SimpleKpi], incarnation: UUID, windows: Collection[Window]) -> pa.Table:
+    def read_back(
+        self, kpis: Collection[SimpleKpi], segments: Collection[str], incarnation: UUID, windows: Collection[Window]
+    ) -> pa.Table:
         """The stored rows of `kpis` in `windows` (slots given as partitions), perhaps with those of other windows."""
         starts = sorted({minute for _, minute in windows})
         parameters = {
             "kpis": [kpi.name for kpi in kpis],
             "topic": self.topic,
             "incarnation": str(incarnation),
+            "segments": sorted(segments),
             "partitions": sorted({partition for partition, _ in windows}),
         }
         parts = [
             self._store.query_arrow(
                 f"SELECT {READ_BACK_COLUMNS} FROM partials FINAL WHERE kpi IN {{kpis:Array(String)}} "
-                "AND topic = {topic:String} AND incarnation = {incarnation:UUID} AND segment = 'stream' "
-                "AND partition IN {partitions:Array(UInt32)} AND window_start IN {starts:Array(DateTime('UTC'))}",
+                "AND topic = {topic:String} AND incarnation = {incarnation:UUID} "
+                "AND partition IN {partitions:Array(UInt32)} AND segment IN {segments:Array(String)} "
+                "AND window_start IN {starts:Array(DateTime('UTC'))}",
                 parameters | {"starts": [EPOCH + timedelta(minutes=at) for at in starts[k : k + _WINDOWS_PER_QUERY]]},
             )
             for k in range(0, len(starts), _WINDOWS_PER_QUERY)
         ]
         return pa.concat_tables(parts)
 
-    def unfolded_tail(self, incarnation: UUID, partition: int, offset: int) -> pl.DataFrame:
-        """Archived rows of a dead life from `offset` on: accepted, but perhaps not yet in any aggregate."""
-        table = self._store.query_arrow(
-            "SELECT offset, type, source, id, toUnixTimestamp64Micro(time) AS time_us, "
-            "toUnixTimestamp64Milli(arrival) AS arrival_ms, data, duplicate FROM events FINAL "
-            "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID} "
-            "AND partition = {partition:UInt32} AND offset >= {offset:UInt64} ORDER BY offset",
-            {"topic": self.topic, "incarnation": str(incarnation), "partition": partition, "offset": offset},
-        )
-        return pl.DataFrame(pl.from_arrow(table))
+    def archived(
+        self, slot: Slot, first: int, end: int = 2**64 - 1, types: Collection[str] = ()
+    ) -> Iterator[pl.DataFrame]:
+        """Archived rows of one slot with offsets in `[first, end)`, in order and in parts; of `types`, or of all."""
+        while True:
+            table = self._store.query_arrow(
+                "SELECT offset, type, source, id, toUnixTimestamp64Micro(time) AS time_us, "
+                "toUnixTimestamp64Milli(arrival) AS arrival_ms, data, duplicate FROM events FINAL "
+                "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32} "
+                "AND offset >= {first:UInt64} AND offset < {end:UInt64} "
+                "AND (empty({types:Array(String)}) OR type IN {types:Array(String)}) "
+                f"ORDER BY offset LIMIT {_ARCHIVE_ROWS}",
+                {**self._slot(slot), "first": first, "end": end, "types": list(types)},
+            )
+            rows = pl.DataFrame(pl.from_arrow(table))
+            if rows.is_empty():
+                return
+            yield rows
+            first = int(rows["offset"].to_numpy()[-1]) + 1
 
     def archived_lives(self, partition: int) -> dict[UUID, int]:
         """Incarnation -> highest archived offset of one partition."""

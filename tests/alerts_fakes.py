@@ -87,6 +87,8 @@ class FakeReader:
         self.clock = clock
         self.lateness = timedelta()
         self.caught_up_at: datetime | None = None
+        self.unfinished: set[str] = set()
+        """KPIs whose history is being rebuilt."""
         self.queries: list[str] = []
         self._indexes: dict[tuple[object, ...], tuple[list[datetime], list[float]]] = {}
 
@@ -119,6 +121,10 @@ class FakeReader:
                 value = self._value(model, begin, stop, slice_)
                 found.setdefault(key, []).append(Point(begin, stop, value, done is not None and stop <= done))
         return found
+
+    def rebuilding(self, kpi: str) -> tuple[str, ...]:
+        """The inputs of which the history is not whole."""
+        return (kpi,) if kpi in self.unfinished else ()
 
     def watermark(self, kpi: str) -> datetime | None:
         """The clock less the lateness, once every input has sent something."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -16,11 +17,19 @@ from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.reader import Reader
+from onpace.processors.rebuild import Rebuilder
 from onpace.processors.views import view_statements
 from onpace.processors.writer import StoreWriter
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 BEFORE, AFTER = START - timedelta(days=30), START + timedelta(days=60)
+
+_ticks = itertools.count()
+
+
+def tick() -> datetime:
+    """A clock that never says the same twice."""
+    return NOW + timedelta(milliseconds=next(_ticks))
 
 
 class Crash(Exception):
@@ -45,7 +54,7 @@ class Worker:
 
     def assign(self, partitions: set[int], life: UUID = LIFE) -> dict[int, int | None]:
         """Take over exactly these partitions, and go on where the store says."""
-        resume = self.processor.assign(partitions, life)
+        resume = self.processor.assign(partitions, life, tick())
         for partition, offset in resume.items():
             if offset is None and self._logs[partition]:
                 self.processor.seek(partition, self._logs[partition][0].offset)
@@ -61,8 +70,13 @@ class Worker:
 
     def flush(self, *, input_end: datetime | None = None, caught_up: Mapping[int, datetime] | None = None) -> None:
         """Write everything taken."""
-        self.writer.write(self.processor.prepare(NOW, caught_up, input_end=input_end))
+        self.writer.write(self.processor.prepare(tick(), caught_up, input_end=input_end))
         self.processor.written()
+
+    def adopt(self, catalog: Catalog) -> None:
+        """Write everything taken, and go on with other KPIs."""
+        self.flush()
+        self.processor.adopt(catalog, tick())
 
     def count(self, name: str, **labels: str) -> float:
         """A counter's value."""
@@ -78,8 +92,8 @@ def world(
     **changes: object,
 ) -> Worker:
     """A fresh process that holds every partition."""
-    name, select = next(view_statements(catalog, TOPIC))  # event_watermarks: the only one that a reader needs
-    store.command(f"CREATE OR REPLACE VIEW {name} AS {select}")
+    for name, select in itertools.islice(view_statements(catalog, TOPIC), 3):  # all that a reader needs
+        store.command(f"CREATE OR REPLACE VIEW {name} AS {select}")
     worker = Worker(store, catalog, logs, settings(**changes))
     worker.writer.record_incarnation(life, len(logs), NOW)
     worker.assign(set(logs), life)
@@ -91,6 +105,15 @@ def drain(worker: Worker, logs: Mapping[int, Sequence[Record]]) -> None:
     for partition, log in logs.items():
         worker.take(partition, len(log))
     worker.flush()
+
+
+def rebuild(store: ClickHouse, catalog: Catalog) -> int:
+    """Fill every gap, and return how many there were."""
+    rebuilder = Rebuilder(store, catalog, TOPIC, settings(resident_rows=1000), lambda: NOW)
+    gaps = rebuilder.gaps()
+    assert all(rebuilder.fill(gap) for gap in gaps)
+    assert rebuilder.gaps() == []
+    return len(gaps)
 
 
 def wrong_values(store: ClickHouse, catalog: Catalog, events: Sequence[Counted]) -> list[str]:

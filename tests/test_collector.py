@@ -41,7 +41,7 @@ EVALUATION = Evaluation(
 def registry(evaluation: Evaluation | None) -> CollectorRegistry:
     """A registry with a collector over that evaluation."""
     found = CollectorRegistry()
-    found.register(KpiCollector(CATALOG, lambda: evaluation))
+    found.register(KpiCollector(lambda: CATALOG, lambda: evaluation))
     return found
 
 

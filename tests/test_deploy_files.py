@@ -112,7 +112,7 @@ def exported_names(catalog: Catalog) -> set[str]:
     registry = CollectorRegistry()
     ProcessorMetrics(registry)
     EngineMetrics(registry, "0")
-    families = [*registry.collect(), *KpiCollector(catalog, lambda: None).describe()]
+    families = [*registry.collect(), *KpiCollector(lambda: catalog, lambda: None).describe()]
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
     gateway = {"onpace_gateway_requests_total", "onpace_gateway_events_total"}
     return gateway | {family.name + suffix for family in families for suffix in suffixes.get(family.type, ("",))}

@@ -25,6 +25,7 @@ from onpace.config.durations import format_duration
 from onpace.config.loader import load_catalog
 from onpace.config.settings import Settings
 from onpace.deploy.demo import backfill_start
+from onpace.deploy.reloading import LiveCatalog
 from onpace.ingest.gateway import gateway_router
 from onpace.processors.metrics import ProcessorMetrics
 
@@ -81,10 +82,11 @@ def test_every_metric_is_documented_with_its_labels() -> None:
     found: dict[str, str] = {}
     processor, engine = ProcessorMetrics(registry), EngineMetrics(registry, "1")
     gateway_router(None, Catalog, registry)  # type: ignore[arg-type]
+    LiveCatalog(Settings(), Catalog(), registry)
     for metric in [*vars(processor).values(), *vars(engine).values(), *registry._names_to_collectors.values()]:
         suffix = "_total" if metric._type == "counter" else ""
         found[metric._name + suffix] = ",".join(metric._labelnames)
-    for family in KpiCollector(Catalog(), lambda: None).describe():
+    for family in KpiCollector(Catalog, lambda: None).describe():
         found[family.name] = ",".join(family._labelnames)  # type: ignore[attr-defined]
     documented = {name: labels for name, labels in table(OPERATIONS, "onpace_") if name in found}
     assert documented == found

@@ -163,6 +163,20 @@ def test_a_stale_source_freezes_its_kpis_and_raises_one_pipeline_alert() -> None
     assert world.told()[1:] == [("pipeline-stale", "resolved"), ("revenue-off-pace", "firing")]
 
 
+def test_a_kpi_whose_history_is_being_rebuilt_is_left_as_it_is() -> None:
+    """What is there of it is not the whole: no status moves, nothing fires and nothing is over."""
+    world = World(shop(), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    world.run("2026-11-01 12:00", "2026-11-20")
+    before = world.alert("2026-11")
+    assert before.state == "firing"
+    world.reader.unfinished = {"revenue"}
+    world.reader.events["order.placed"] = []
+    found = world.run("2026-11-21", "2026-11-25")
+    assert world.alert("2026-11").state == "firing"
+    assert [(s.status, s.stale) for s in found.statuses if s.period == "2026-11"] == [("off_track", True)]
+    assert len(world.told()) == 1
+
+
 def test_a_period_that_ends_while_the_source_is_stale_is_not_judged() -> None:
     """October keeps its last status until the source is back, and November has no data."""
     events = [e for e in hourly("2026-09-01", "2026-11-20", lambda _: 100.0) if e.time < at("2026-10-30")]

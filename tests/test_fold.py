@@ -26,7 +26,7 @@ def new_fold(kpi: Any = SUM) -> KpiFold:
     """A fold of one KPI with two slots open, both without history."""
     fold = KpiFold(plan_events(catalog_of(kpi))["order.placed"].kpis[0])
     for slot in (0, 1):
-        fold.open(slot, None)
+        fold.open(slot, None, "stream:0")
     return fold
 
 
@@ -97,7 +97,7 @@ def test_evicted_windows_come_back_from_the_store(events: list[Event], breaks: l
             if what == "reopen":
                 fold = new_fold()
                 for slot in (0, 1):
-                    fold.open(slot, max((m for s, m in table.values() if s == slot), default=None))
+                    fold.open(slot, max((m for s, m in table.values() if s == slot), default=None), "stream:0")
             elif what == "forget":
                 fold.forget()
             else:
@@ -119,7 +119,7 @@ def test_rows_that_a_window_read_back_already_holds_are_skipped(
     put(dead, table, events[checkpoint:ahead], checkpoint)
     fold = new_fold()
     for slot in (0, 1):
-        fold.open(slot, max((m for s, m in table.values() if s == slot), default=None))
+        fold.open(slot, max((m for s, m in table.values() if s == slot), default=None), "stream:0")
     for start in range(checkpoint, len(events), width + 1):
         put(fold, table, events[start : start + width + 1], start)
     assert table.values() == summed(events)
@@ -128,7 +128,7 @@ def test_rows_that_a_window_read_back_already_holds_are_skipped(
 def test_a_window_newer_than_anything_stored_needs_no_reading() -> None:
     """Its aggregate begins at nothing."""
     fold = new_fold()
-    fold.open(0, 100)
+    fold.open(0, 100, "stream:0")
     rows = fold.select(frame_of([(0, 100, 1), (0, 101, 1), (0, 7, 1), (1, 7, 1)]), "dims")
     assert fold.missing(rows) == {(0, 100), (0, 7)}
     fold.absorb(pl.DataFrame(), {(0, 100)})

@@ -175,6 +175,16 @@ def test_a_dead_channel_never_blocks_another(receiver: Receiver) -> None:
     assert receiver.posts[-1][2] == message("dead").key
 
 
+def test_what_waits_for_a_channel_that_changes_goes_where_it_is_now(receiver: Receiver) -> None:
+    """The KPI files name another address while messages for the old one could not be delivered."""
+    with httpx.Client() as client:
+        post = Post(MemoryHistory(), hook=WebhookSender("http://127.0.0.1:9", client))
+        post.dispatcher.submit([message()])
+        post.dispatcher.serve({"hook": WebhookSender(receiver.url, client)})
+        assert receiver.wait(1)[0][2] == message().key
+        post.dispatcher.stop()
+
+
 def test_a_failing_receiver_is_tried_again_and_a_refusing_one_is_not(receiver: Receiver) -> None:
     """500 and 429 pass; 400 will never do."""
     receiver.answers = [500, 429, 200, 400]

@@ -30,7 +30,7 @@ from processors_fakes import (
     simple,
     visit,
 )
-from processors_world import NOW, Crash, Worker, drain, world, wrong_values
+from processors_world import NOW, Crash, Worker, drain, rebuild, world, wrong_values
 
 from onpace.config.calendar import Grain
 from onpace.config.errors import StoreUnavailable
@@ -73,7 +73,20 @@ drawn_step = st.one_of(
     st.tuples(st.just("zombie"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("late"), st.integers(0, 3), st.integers(0, 15)),
     st.tuples(st.just("move"), st.integers(0, 3), st.integers(0, 1)),
+    st.tuples(st.just("adopt"), st.integers(0, 1), st.integers(0, 1)),
 )
+CHANGED = catalog_of(
+    *(
+        kpi
+        for kpi in EVERYTHING.kpis.values()
+        if kpi.name in ("orders", "mean_score", "lowest", "visits", "conversion")
+    ),
+    simple("revenue", "sum", value="amount", grain="1h"),
+    simple("buyers", "count_distinct", value="user_id", grain="1h"),
+    simple("median", "percentile", p=0.25, value="score", grain="1h"),
+    simple("worst", "min", value="score", grain="1h"),
+)
+"""Some KPIs gone, some defined otherwise, one more."""
 
 
 def sent_of(drawn: Sequence[Drawn], partitions: int) -> list[list[Sent]]:
@@ -152,13 +165,18 @@ class Cluster:
                 for zombie in self.zombies:
                     zombie.take(one % len(self.logs), two)
                     zombie.flush()
+            case "adopt":
+                self.workers[one].adopt((EVERYTHING, CHANGED)[two])
             case "move":
-                partition = one % len(self.logs)
-                if two:
-                    self.workers[self.owner[partition]].flush()
-                self.owner[partition] = 1 - self.owner[partition]
-                for number in (1 - self.owner[partition], self.owner[partition]):
-                    self.assign(number)
+                self.move(one % len(self.logs), flush=bool(two))
+
+    def move(self, partition: int, *, flush: bool) -> None:
+        """Give a partition to the other process."""
+        if flush:
+            self.workers[self.owner[partition]].flush()
+        self.owner[partition] = 1 - self.owner[partition]
+        for number in (1 - self.owner[partition], self.owner[partition]):
+            self.assign(number)
 
     def break_off(self, number: int, table: str) -> None:
         """A flush that ends after one table, or before the first."""
@@ -175,6 +193,10 @@ class Cluster:
         """Read everything to its end; the zombies too have one last word."""
         for worker in [*self.workers, *self.zombies]:
             drain(worker, self.logs)
+        for number in (0, 1):  # the catalog that counts, whatever was in force until now and wherever
+            self.restart(number)
+            drain(self.workers[number], self.logs)
+        rebuild(self.store, EVERYTHING)
 
 
 @how(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -187,7 +209,7 @@ class Cluster:
 def test_values_equal_a_recount_whatever_happens(
     engine: ClickHouse, drawn: list[Drawn], steps: list[tuple[str, int, int]], partitions: int, resident: int
 ) -> None:
-    """Crashes, zombies, moves, cancelled flushes and tiny memories change nothing."""
+    """Crashes, zombies, moves, cancelled flushes, tiny memories and changes of the KPIs change nothing."""
     empty(engine)
     sent = sent_of(drawn, partitions)
     cluster = Cluster(engine, {p: log_of(log) for p, log in enumerate(sent)}, {"resident_rows": resident})

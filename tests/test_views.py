@@ -149,7 +149,7 @@ def test_a_row_shows_the_target_in_force_and_its_status(store: ClickHouse) -> No
 def test_views_follow_the_catalog(store: ClickHouse) -> None:
     """Those of a KPI that is gone go; an unchanged one is left alone."""
     old = catalog_of(simple("a", "count", grain="1d"), simple("b", "count", grain="1h"))
-    assert refresh_views(store, old, TOPIC) == len(dict(view_statements(old, TOPIC))) == 23
+    assert refresh_views(store, old, TOPIC) == len(dict(view_statements(old, TOPIC))) == 25
     shown = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"
     made = dict(store.query(shown.replace("name", "name, metadata_modification_time")))
     refresh_views(store, old, TOPIC)

@@ -14,6 +14,7 @@ from faust.types import TP
 from processors_fakes import LIFE, START, TOPIC, Record, settings
 from prometheus_client import CollectorRegistry
 
+from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, StoreUnavailable
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
@@ -36,6 +37,7 @@ class FakeProcessor:
         self.taken: list[int] = []
         self.sought: list[tuple[int, int]] = []
         self.unwritten: Flush | None = None
+        self.adopted: list[tuple[Catalog, int]] = []
 
     def process(self, records: Mapping[int, list[Record]]) -> None:
         """Take everything."""
@@ -52,6 +54,16 @@ class FakeProcessor:
     def written(self) -> None:
         """It is."""
         self.unwritten = None
+
+    @property
+    def starts(self) -> dict[Any, dict[str, int]]:
+        """One partition."""
+        return {(LIFE, 0): {}}
+
+    def adopt(self, catalog: Catalog, now: datetime) -> None:
+        """Everything taken has been written by then."""
+        assert self.unwritten is None
+        self.adopted.append((catalog, self.positions[0]))
 
     def seek(self, partition: int, offset: int) -> None:
         """Go on there."""
@@ -72,6 +84,25 @@ class FakeWriter:
             raise StoreUnavailable("away")
         self.offsets += [checkpoint.offset for checkpoint in flush.checkpoints]
         return {"partials": 1}
+
+
+class FakeRebuilder:
+    """Always finds something more to do until it has run often enough; fails as often as told."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.filled: list[Catalog] = []
+        self.failures = 0
+        self.unready = 0
+
+    def fill_due(self, *_: object) -> bool:
+        """Whether there is no need to look again."""
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable("away")
+        self.filled.append(self.catalog)
+        self.unready -= 1
+        return self.unready < 0
 
 
 class FakeConsumer:
@@ -115,6 +146,7 @@ class Stage:
         self.processor, self.writer, self.consumer = FakeProcessor(), FakeWriter(), FakeConsumer()
         self.registry = CollectorRegistry()
         self.now = NOW
+        self.rebuilder = FakeRebuilder(Catalog())
         self.worker = Worker(
             processor=self.processor,  # type: ignore[arg-type]
             writer=self.writer,  # type: ignore[arg-type]
@@ -124,6 +156,7 @@ class Stage:
             clock=lambda: self.now,
             identity=lambda: LIFE,
             dead_letters=dead_letters,
+            rebuilder=self.rebuilder,  # type: ignore[arg-type]
         )
 
     async def take(self, first: int, count: int, partition: int = 0) -> None:
@@ -200,6 +233,48 @@ def test_who_is_behind_flushes_less_often() -> None:
         stage.now += timedelta(days=2)
         await stage.take(20, 5)
         assert stage.writer.offsets == [20, 25]
+
+    staged(scene)
+
+
+def test_another_catalog_is_adopted_between_two_batches() -> None:
+    """After everything taken has been written, and from the next batch on."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.take(10, 5)
+        changed = Catalog()
+        adopting = asyncio.ensure_future(stage.worker.adopt(changed))
+        await asyncio.sleep(0)
+        await stage.take(15, 5)
+        await asyncio.wait_for(adopting, 5)
+        assert stage.processor.adopted == [(changed, 20)]
+        assert stage.writer.offsets == [20]
+        assert stage.rebuilder.catalog is changed
+
+    staged(scene)
+
+
+def test_what_is_to_be_rebuilt_is_looked_for_until_all_is_done() -> None:
+    """And again when the KPIs change, but not after every flush."""
+
+    async def scene(stage: Stage) -> None:
+        stage.rebuilder.failures, stage.rebuilder.unready = 1, 1
+        for at in range(10, 15):
+            stage.now += timedelta(days=6)
+            await stage.take(at, 1)
+            if stage.worker._rebuild is not None:
+                await stage.worker._rebuild
+        assert len(stage.rebuilder.filled) == 2
+        assert stage.count("onpace_store_errors_total", operation="rebuild") == 1
+        adopting = asyncio.ensure_future(stage.worker.adopt(Catalog()))
+        await asyncio.sleep(0)
+        for at in (15, 16):
+            stage.now += timedelta(days=6)
+            await stage.take(at, 1)
+        await adopting
+        assert stage.worker._rebuild is not None
+        await stage.worker._rebuild
+        assert len(stage.rebuilder.filled) == 3
 
     staged(scene)
 
