@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
 
-.PHONY: up test lint types unit e2e bench kafka format clean
+.PHONY: up test lint types unit e2e chaos bench kafka format clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/onpace up $(ARGS)
@@ -21,10 +21,14 @@ types: $(VENV)/.all
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 unit: $(VENV)/.all
-	$(BIN)/pytest -m "not e2e" -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -m "not e2e and not chaos" -n 2 --dist loadfile $(ARGS)
 
 e2e: $(VENV)/.all
 	$(BIN)/pytest -m e2e $(ARGS)
+
+# Every fault in full, half an hour; ONPACE_CHAOS=short is a few minutes, ONPACE_CHAOS_SEED=n repeats a run.
+chaos: $(VENV)/.all
+	$(BIN)/pytest -m chaos -s $(ARGS)
 
 bench: $(VENV)/.all
 	$(BIN)/python docs/benchmarks/throughput.py

@@ -125,3 +125,25 @@ class Up(Running):
         found = re.search(rf"^  {name} +(\S+)$", self.text, re.MULTILINE)
         assert found is not None, f"no {name} in:\n{self.text}"
         return found[1].rstrip("/")
+
+
+class Server:
+    """The engine in a process of its own, behind ClickHouse's HTTP interface."""
+
+    def __init__(self, data: Path) -> None:
+        self._command = [sys.executable, "-m", "onpace.deploy.clickhouse_http", str(data)]
+        self.port = free_port()
+        self.start()
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._process = subprocess.Popen(
+            [*self._command, str(self.port)], stdout=subprocess.PIPE, text=True, env=environment()
+        )
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+
+    def kill(self) -> None:
+        """End at once."""
+        self._process.kill()
+        self._process.wait()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,37 +15,14 @@ import pytest
 from conftest import empty
 from processors_fakes import EVERYTHING, LIFE, counted, log_of, order, visit
 from processors_world import drain, world, wrong_values
-from stacks import environment
+from stacks import Server
 
 from onpace.config.errors import StoreUnavailable
 from onpace.config.settings import ClickHouseSettings
-from onpace.ingest.embedded_broker import free_port
 from onpace.processors.clickhouse import ClickHouse, StoreError
 from onpace.processors.migrate import migrate, migration_files
 
 AT = datetime(2026, 3, 28, 12, 30, 15, 123456, tzinfo=UTC)
-
-
-class Server:
-    """The engine in a process of its own, behind ClickHouse's HTTP interface."""
-
-    def __init__(self, data: Path) -> None:
-        self._command = [sys.executable, "-m", "onpace.deploy.clickhouse_http", str(data)]
-        self.port = free_port()
-        self.start()
-
-    def start(self) -> None:
-        """Begin to serve."""
-        self._process = subprocess.Popen(
-            [*self._command, str(self.port)], stdout=subprocess.PIPE, text=True, env=environment()
-        )
-        assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
-
-    def kill(self) -> None:
-        """End at once."""
-        self._process.kill()
-        self._process.wait()
 
 
 @pytest.fixture(scope="module")

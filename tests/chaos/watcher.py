@@ -1,0 +1,120 @@
+"""A reader that polls the KPI views all the while, as a dashboard would, and remembers what must not happen."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from chaos.recount import ORDER, VISIT, Counted, Kpi, Ratio, Simple, window
+from onpace.config.errors import OnPaceError
+from onpace.config.settings import ClickHouseSettings
+from onpace.processors.clickhouse import ClickHouse
+
+LATENESS = timedelta(seconds=5)
+"""As the catalog says."""
+
+Seen = tuple[Any, bool, int]
+"""(value, complete, revision)"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A value that changed although it was complete."""
+
+    kpi: Kpi
+    window_start: datetime
+    dims: tuple[Any, ...]
+    before: Seen
+    after: Seen
+
+
+@dataclass
+class Watcher:
+    """Polls in a thread of its own from `start` to `stop`. `problems` is what it saw that must never be."""
+
+    url: str
+    kpis: Sequence[Kpi]
+    polls: int = 0
+    complete_values: int = 0
+    """Values that it has seen complete."""
+    problems: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._seen: dict[tuple[str, datetime, tuple[Any, ...]], Seen] = {}
+        self._store: ClickHouse | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to poll."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Poll no more. May be repeated."""
+        self._ended.set()
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.1):
+            for kpi in self.kpis:
+                with suppress(OnPaceError):  # the server is away, or nobody has made the views yet
+                    self._poll(kpi)
+                if self._ended.is_set():
+                    return
+
+    def _poll(self, kpi: Kpi) -> None:
+        if self._store is None:
+            self._store = ClickHouse.connect(ClickHouseSettings(url=self.url), Path())
+        dims = "".join(f"{name}, " for name in kpi.by)
+        rows = self._store.query(
+            f"SELECT window_start, {dims}value, complete, revision FROM kpi_{kpi.name}_{kpi.grain}"
+        )
+        self.polls += 1
+        for row in rows:
+            self._compare(kpi, row[0], row[1:-3], (row[-3], bool(row[-2]), int(row[-1])))
+
+    def _compare(self, kpi: Kpi, start: datetime, dims: tuple[Any, ...], now: Seen) -> None:
+        key = (kpi.name, start, dims)
+        before = self._seen.get(key)
+        self._seen[key] = now
+        if now[1] and not (before and before[1]):
+            self.complete_values += 1
+        if before is None or before == now:
+            return
+        if now[2] < before[2]:
+            self.problems.append(f"{key}: revision {before[2]} went back to {now[2]}")
+        if isinstance(kpi, Simple) and kpi.agg == "count" and now[0] < before[0]:
+            self.problems.append(f"{key}: a count of {before[0]} went back to {now[0]}")
+        if before[1] and now[0] != before[0]:
+            self.changes.append(Change(kpi, start, dims, before, now))
+
+    def unexplained(self, events: Sequence[Counted], arrived: Sequence[datetime]) -> list[str]:
+        """Complete values that changed with no late event in their window. `arrived`: when each event had arrived.
+
+        A window cannot be complete before its end and the lateness are over; who arrives after that is late.
+        """
+        late: dict[tuple[str, str], Counter[datetime]] = {}
+        places = {(leaf.grain, leaf.zone) for kpi in self.kpis for leaf in kpi.leaves}
+        for grain, zone in places:
+            size = timedelta(hours=1) if grain == "hour" else timedelta(minutes=1)
+            late[grain, zone] = Counter(
+                start
+                for event, at in zip(events, arrived, strict=True)
+                if event.type in (ORDER, VISIT) and at >= (start := window(event.time, grain, zone)) + size + LATENESS
+            )
+        return [
+            f"{change.kpi.name} {change.window_start} {change.dims}: complete at {change.before}, then {change.after}"
+            for change in self.changes
+            if not late[change.kpi.grain, _zone(change.kpi)][change.window_start]
+        ]
+
+
+def _zone(kpi: Simple | Ratio) -> str:
+    return kpi.zone
