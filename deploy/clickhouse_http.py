@@ -13,6 +13,7 @@ import json
 import re
 import socket
 import sys
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable
@@ -50,6 +51,7 @@ _HARMLESS = {
     "viewifpermitted",
 }
 _READING = {"select", "with", "show", "describe", "desc", "exists", "explain", "("}
+_WITH_DATA = re.compile(rb"(?i)\A\s*(insert\s+into\s+[^\n()']+(?:\([^\n()']*\))?)\s*format\s+(\w+)[ \t]*\r?\n")
 _MAX_BODY = 256 * 1024 * 1024
 _DECODERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
@@ -122,8 +124,18 @@ class ClickHouseHttp:
             statement = statement.decode(errors="replace").strip().rstrip(";").encode()
         if self._read_only and (reason := refused(statement.decode(errors="replace"), self._table_functions)):
             raise PermissionError(reason)
+        if found := _WITH_DATA.match(statement):
+            return self._insert(found[1].decode(), found[2].decode(), statement[found.end() :])
         result = self._client._backend._run(statement, fmt, parameters)  # type: ignore[attr-defined]
         return bytes(result.bytes() if hasattr(result, "bytes") else result or b"")
+
+    def _insert(self, into: str, fmt: str, rows: bytes) -> bytes:
+        """From a file: in a statement, chDB takes an empty line for the end of the data, whatever the format."""
+        with tempfile.NamedTemporaryFile(suffix=f".{fmt}") as file:
+            file.write(rows)
+            file.flush()
+            self._client.command(f"{into} FROM INFILE '{file.name}' COMPRESSION 'none' FORMAT {fmt}")
+        return b""
 
     def allows(self, headers: Any) -> bool:
         """Whether the request carries the password."""

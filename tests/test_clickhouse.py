@@ -87,6 +87,17 @@ def test_columns_go_in_and_come_out_as_arrow(either: ClickHouse) -> None:
     )
 
 
+def test_empty_lines_are_data_like_any_other(either: ClickHouse) -> None:
+    """In text, and in the bytes of numbers (10 is a line feed)."""
+    text, number = "a\n\nb;\n\n", 0x0A0A0A0A
+    either.insert("events", ["topic", "id", "offset"], [("rows", text, number)] * 10)
+    either.insert_arrow(
+        "events", pa.table({"topic": ["arrow"], "id": [text], "offset": pa.array([number], pa.uint64())})
+    )
+    found = either.query("SELECT DISTINCT topic, id, offset FROM events ORDER BY topic")
+    assert found == [("arrow", text, number), ("rows", text, number)]
+
+
 def test_no_rows_are_no_statement(either: ClickHouse) -> None:
     """Nothing is sent."""
     either.insert("no_such_table", ["a"], [])
