@@ -17,6 +17,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable
+from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = _DECODERS[encoding](body)
         except (OSError, EOFError, RuntimeError, zlib.error, zstd.ZstdError):
             return self._send(400, f"the body is not {encoding}\n".encode(), 1002)
-        return self._answer(body)
+        return self._answer(body, self.headers.get("Content-Type", ""))
 
     def _chunks(self) -> bytes:
         parts = []
@@ -179,9 +180,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(parts)
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytes, content_type: str = "") -> None:
         parts = urlsplit(self.path)
         query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        if content_type.startswith("multipart/form-data"):
+            query, body = query | _form(content_type, body), b""
         if parts.path == "/ping" or (parts.path == "/" and not query.get("query") and not body):
             self._send(200, b"Ok.\n")
         elif not self.owner.allows(self.headers):
@@ -211,6 +214,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("X-ClickHouse-Exception-Code", str(code))
         self.end_headers()
         self.wfile.write(body)
+
+
+def _form(content_type: str, body: bytes) -> dict[str, str]:
+    """The fields of a form: clients send one in place of an address that would be too long."""
+    form = message_from_bytes(f"Content-Type: {content_type}\r\n\r\n".encode() + body)
+    return {
+        str(part.get_param("name", header="content-disposition")): bytes(part.get_payload(decode=True)).decode()
+        for part in form.walk()
+        if not part.is_multipart()
+    }
 
 
 def main(data: str, port: str) -> None:

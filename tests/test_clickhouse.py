@@ -73,6 +73,13 @@ def test_parameters_are_bound_and_never_pasted(either: ClickHouse) -> None:
     assert either.query(sql, names) == [(nasty, 2**63, ["a'b", "c"], AT, LIFE)]
 
 
+def test_parameters_may_be_longer_than_an_address(either: ClickHouse) -> None:
+    """A list of every window that an hour of late events reaches, say."""
+    texts = [f"{number}'\\ü\n\r\n--" for number in range(2_000)]
+    [(count, last)] = either.query("SELECT length({all:Array(String)}), {all:Array(String)}[-1]", {"all": texts})
+    assert (count, last) == (2_000, texts[-1])
+
+
 def test_columns_go_in_and_come_out_as_arrow(either: ClickHouse) -> None:
     """Half-known tables too: other columns get their defaults."""
     rows = pa.table({"topic": ["t"] * 3, "incarnation": [str(LIFE)] * 3, "offset": pa.array([1, 2, 3], pa.uint64())})
