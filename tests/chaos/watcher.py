@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from chaos.recount import ORDER, VISIT, Counted, Kpi, Ratio, Simple, window
+from chaos.recount import ORDER, VISIT, Counted, Kpi, Simple, window
 from onpace.config.errors import OnPaceError
 from onpace.config.settings import ClickHouseSettings
 from onpace.processors.clickhouse import ClickHouse
@@ -62,12 +64,11 @@ class Watcher:
         self._thread.join(60)
 
     def _run(self) -> None:
-        while not self._ended.wait(0.1):
-            for kpi in self.kpis:
-                with suppress(OnPaceError):  # the server is away, or nobody has made the views yet
-                    self._poll(kpi)
-                if self._ended.is_set():
-                    return
+        for kpi in itertools.cycle(self.kpis):
+            if self._ended.wait(0.2):
+                return
+            with suppress(OnPaceError):  # the server is away, or nobody has made the views yet
+                self._poll(kpi)
 
     def _poll(self, kpi: Kpi) -> None:
         if self._store is None:
@@ -92,7 +93,7 @@ class Watcher:
             self.problems.append(f"{key}: revision {before[2]} went back to {now[2]}")
         if isinstance(kpi, Simple) and kpi.agg == "count" and now[0] < before[0]:
             self.problems.append(f"{key}: a count of {before[0]} went back to {now[0]}")
-        if before[1] and now[0] != before[0]:
+        if before[1] and not _same(before[0], now[0]):
             self.changes.append(Change(kpi, start, dims, before, now))
 
     def unexplained(self, events: Sequence[Counted], arrived: Sequence[datetime]) -> list[str]:
@@ -112,9 +113,10 @@ class Watcher:
         return [
             f"{change.kpi.name} {change.window_start} {change.dims}: complete at {change.before}, then {change.after}"
             for change in self.changes
-            if not late[change.kpi.grain, _zone(change.kpi)][change.window_start]
+            if not late[change.kpi.grain, change.kpi.zone][change.window_start]
         ]
 
 
-def _zone(kpi: Simple | Ratio) -> str:
-    return kpi.zone
+def _same(before: float | None, now: float | None) -> bool:
+    """Whether two readings are one value: the last digit of a float depends on the order of merging."""
+    return before == now or (before is not None and now is not None and math.isclose(before, now, rel_tol=1e-12))
