@@ -9,7 +9,8 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,7 @@ from kafka import KafkaAdminClient
 from stacks import Running, Server, until
 
 from chaos.audit import MOST_SHOWN, Figures, audit_archive, audit_offsets, audit_values
-from chaos.feed import Feed
+from chaos.feed import Feed, Sender
 from chaos.recount import KPIS, Kpi, Lines, read_file
 from chaos.watcher import Watcher
 from onpace.config.settings import ClickHouseSettings, KafkaSettings
@@ -27,6 +28,7 @@ from onpace.ingest.embedded_broker import free_port
 from onpace.ingest.topics import ensure_topics
 from onpace.processors.clickhouse import ClickHouse
 
+TAKEN_OVER = "partition taken over"
 CATALOG = Path(__file__).parent / "kpis"
 _numbers = itertools.count(1)
 
@@ -39,8 +41,17 @@ class Arena:
     """
 
     def __init__(
-        self, folder: Path, kafka: TestKafka, seed: int, *, partitions: int = 4, kpis: Sequence[Kpi] = KPIS
+        self,
+        folder: Path,
+        kafka: TestKafka,
+        seed: int,
+        *,
+        partitions: int = 4,
+        kpis: Sequence[Kpi] = KPIS,
+        connect: Callable[[KafkaSettings], Sender] | None = None,
+        topic_config: Mapping[str, str] | None = None,
     ) -> None:
+        """`connect`: makes the feed's producer. `topic_config`: of an events topic other than OnPace would make it."""
         name = f"chaos-{os.getpid()}-{next(_numbers)}"
         self.folder, self.kafka, self.seed = folder, kafka, seed
         self.rng = random.Random(f"{seed}/arena")
@@ -57,12 +68,20 @@ class Arena:
         self.running: dict[str, Running] = {}
         self.server = Server(folder / "server")
         self.bootstrap, self.clickhouse = kafka.address, self.server.url
-        self.feed = Feed(self.settings, folder / "input.jsonl", f"{seed}/feed")
+        self.feed = Feed(
+            self.settings, folder / "input.jsonl", f"{seed}/feed", (lambda: connect(self.settings)) if connect else None
+        )
+        self._topic_config = topic_config
         self.watcher = Watcher(self.server.url, kpis)
         self._started = time.monotonic()
         self._ended: list[Running] = []
 
     def __enter__(self) -> Arena:
+        if self._topic_config:
+            spec = {"num_partitions": self.settings.partitions, "replication_factor": 1, "configs": self._topic_config}
+            with closing(self.admin()) as admin:
+                admin.create_topics({self.settings.topic: spec})
+                admin.wait_for_topics([self.settings.topic])
         ensure_topics(self.settings)
         self.watcher.start()
         return self
@@ -103,9 +122,11 @@ class Arena:
         self.running[name] = Running(*command, **kept)
         return self.running[name]
 
-    def until_working(self, name: str, seconds: float = 90) -> None:
-        """Return once a processor has taken partitions over."""
-        self.running[name].until_printed("partition taken over", seconds)
+    def until_working(self, name: str, partitions: int = 1, seconds: float = 90) -> None:
+        """Return once a processor has taken so many partitions over."""
+        running = self.running[name]
+        self.running[name].until_printed(TAKEN_OVER, seconds)
+        until(lambda: running.text.count(TAKEN_OVER) >= partitions, f"{name} took {partitions} over", seconds)
 
     def kill(self, name: str) -> None:
         """End a processor at once."""
@@ -132,35 +153,46 @@ class Arena:
         until(lambda: process.poll() is not None, f"{name} ended", seconds)
         return process.wait()
 
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 90) -> None:
+        """Wait; fail at once when a processor that runs now ends meanwhile."""
+        alive = [name for name, running in self.running.items() if running.process.poll() is None]
+        assert alive, "no processor is left"
+
+        def met() -> object:
+            for name in alive:
+                running = self.running[name]
+                assert running.process.poll() is None, f"{name} ended:\n{running.text[-3000:]}"
+            return condition()
+
+        until(met, what, seconds)
+
     def admin(self) -> Any:
         """A client of Kafka's admin interface, to be closed."""
         return KafkaAdminClient(bootstrap_servers=self.kafka.address)
 
     def committed(self) -> dict[int, int]:
         """Partition -> the offset that the group has committed."""
-        admin = self.admin()
-        try:
-            group = self.settings.group
+        group = self.settings.group
+        with closing(self.admin()) as admin:
             return {tp.partition: at.offset for tp, at in admin.list_group_offsets(group)[group].items()}
-        finally:
-            admin.close()
+
+    def members(self) -> list[Any]:
+        """Who is in the group."""
+        group = self.settings.group
+        with closing(self.admin()) as admin:
+            return list(admin.describe_groups([group])[group]["members"])
 
     def drained(self, seconds: float = 120) -> None:
         """Return once everything that Kafka acknowledged is committed, which comes last in a flush.
 
         Fails when a processor ends meanwhile.
         """
-        alive = [name for name, running in self.running.items() if running.process.poll() is None]
-        assert alive, "no processor is left"
 
         def done() -> bool:
-            for name in alive:
-                running = self.running[name]
-                assert running.process.poll() is None, f"{name} ended:\n{running.text[-3000:]}"
             committed = self.committed()
             return all(committed.get(partition, 0) >= offset for partition, offset in self.feed.offsets.items())
 
-        until(done, f"everything committed ({self.feed.offsets})", seconds)
+        self.until(done, f"everything committed ({self.feed.offsets})", seconds)
 
     def store(self) -> ClickHouse:
         """A connection straight to the server."""
@@ -171,8 +203,7 @@ class Arena:
 
         `lines`: what was processed, when that is not all that was sent. `gaps`: the log has offsets with no record.
         """
-        if lines is None:
-            self.watcher.stop()
+        final = lines is None
         lines = lines or read_file(self.feed.file)
         figures = Figures(scenario, self.seed, self.kafka.kind, lines.sent, len(lines.events), lines.duplicates)
         figures.malformed, figures.faults = len(lines.malformed), dict(self.faults)
@@ -181,7 +212,10 @@ class Arena:
         audit_archive(store, self.settings.topic, lines, figures)
         if not gaps:
             audit_offsets(store, self.settings.topic, self.committed(), figures)
-        figures.mismatches += self.watcher.problems + self.watcher.unexplained(lines.events, self._arrived(lines))
+        if final:
+            self.watcher.stop()
+            figures.mismatches += self.watcher.unexplained(lines.events, self._arrived(lines))
+        figures.mismatches += self.watcher.problems
         figures.polls, figures.complete_values = self.watcher.polls, self.watcher.complete_values
         figures.seconds = time.monotonic() - self._started
         figures.report()
