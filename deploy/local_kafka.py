@@ -25,8 +25,9 @@ POM = Path(__file__).parent / "kafka" / "pom.xml"
 _PROPERTIES = """process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},FORWARDED://127.0.0.1:{forwarded}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},FORWARDED://{advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,FORWARDED:PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={logs}
 offsets.topic.replication.factor=1
@@ -59,18 +60,29 @@ def jars(cache: Path | None = None) -> Path:
 
 
 class LocalKafka:
-    """One Kafka broker over a folder. `stop` and `start` again keep topics, offsets and events."""
+    """One Kafka broker over a folder. `stop` and `start` again keep topics, offsets and events.
 
-    def __init__(self, folder: Path, port: int | None = None) -> None:
+    `advertised`: where clients that came by `forwarded` are told to find it (`host:port`), so that they stay behind a
+    proxy in front of that; may be set until the start. Clients that come by `address` stay there.
+    """
+
+    def __init__(self, folder: Path, port: int | None = None, *, advertised: str | None = None) -> None:
         self._folder = folder
         self._port = port or free_port("127.0.0.1")
         self._controller = free_port("127.0.0.1")
+        self._forwarded = free_port("127.0.0.1")
+        self.advertised = advertised
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
         """`host:port`."""
         return f"127.0.0.1:{self._port}"
+
+    @property
+    def forwarded(self) -> str:
+        """`host:port` for a proxy to forward to."""
+        return f"127.0.0.1:{self._forwarded}"
 
     @property
     def pid(self) -> int | None:
@@ -83,7 +95,15 @@ class LocalKafka:
         self._folder.mkdir(parents=True, exist_ok=True)
         properties = self._folder / "server.properties"
         logs = self._folder / "logs"
-        properties.write_text(_PROPERTIES.format(port=self._port, controller=self._controller, logs=logs))
+        properties.write_text(
+            _PROPERTIES.format(
+                port=self._port,
+                controller=self._controller,
+                forwarded=self._forwarded,
+                advertised=self.advertised or self.forwarded,
+                logs=logs,
+            )
+        )
         if not (logs / "meta.properties").exists():
             form = ["java", "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", "b25wYWNlLWxvY2FsLWthZg"]
             subprocess.run([*form, "-c", str(properties)], check=True, capture_output=True, timeout=60)
