@@ -52,6 +52,8 @@ class ClickHouseSettings(Group):
     database: str = "onpace"
     username: str = "default"
     password: SecretStr = SecretStr("")
+    timeout: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=60)
+    """A server that is silent for so long counts as away."""
 
 
 class ProcessorSettings(Group):

@@ -58,7 +58,14 @@ def configure_logging(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    for noisy in ("kafka", "aiokafka", "faust", "mode"):  # what matters in them is raised, and said once by us
+    for noisy in (
+        "kafka",
+        "aiokafka",
+        "faust",
+        "mode",
+        "clickhouse_connect",
+        "urllib3.connectionpool",
+    ):  # what matters in them is raised, and said once by us
         logging.getLogger(noisy).setLevel(logging.WARNING if level == "debug" else logging.CRITICAL)
 
 

@@ -106,7 +106,7 @@ class ClickHouseHttp:
         self._read_only = read_only
         self._password = password
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(bound.getsockname()[:2], handler, bind_and_activate=False)
+        self._server = _Server(bound.getsockname()[:2], handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = bound
         self._server.daemon_threads = True
@@ -146,6 +146,13 @@ class ClickHouseHttp:
         if (basic := headers.get("Authorization", "")).startswith("Basic "):
             given = base64.b64decode(basic[6:]).decode(errors="replace").partition(":")[2]
         return hmac.compare_digest(given, self._password)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that goes in the middle of a request or an answer is nobody's concern."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

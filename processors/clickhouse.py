@@ -19,6 +19,7 @@ from clickhouse_connect.driver.exceptions import (
     NotSupportedError,
     ProgrammingError,
 )
+from urllib3.exceptions import HTTPError
 
 from onpace.config.errors import OnPaceError, StoreUnavailable
 from onpace.config.settings import ClickHouseSettings
@@ -127,7 +128,7 @@ class ClickHouse:
                 settings={} if read_only else _SESSION,
                 autogenerate_session_id=False,
                 connect_timeout=5,
-                send_receive_timeout=60,
+                send_receive_timeout=int(settings.timeout.total_seconds()),
             )
 
         def ready() -> Client:
@@ -186,6 +187,8 @@ def _translated(call: Callable[[], Result], address: str) -> Result:
     try:
         return call()
     except DatabaseError as exc:
+        if isinstance(exc.__cause__, HTTPError):
+            raise StoreUnavailable(f"{address} does not answer: {_first_line(_root(exc))}") from exc
         text = _first_line(exc)
         if _passing(exc):
             raise StoreUnavailable(f"{address}: {text}") from exc
@@ -203,5 +206,12 @@ def _passing(exc: DatabaseError) -> bool:
     return code in _PASSING
 
 
-def _first_line(exc: Exception) -> str:
+def _root(exc: BaseException) -> BaseException:
+    """What it began with: the client wraps it in words about itself."""
+    while inner := exc.__cause__ or exc.__context__:
+        exc = inner
+    return exc
+
+
+def _first_line(exc: BaseException) -> str:
     return (str(exc).strip() or type(exc).__name__).splitlines()[0][:500]

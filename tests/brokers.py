@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from choices import tell
+
 from onpace.config.errors import OnPaceError
 from onpace.deploy.local_kafka import LocalKafka
 from onpace.ingest.embedded_broker import EmbeddedBroker
@@ -55,9 +57,7 @@ def some_kafka(folder: Path) -> Iterator[TestKafka]:
 
 
 def _told(kafka: TestKafka, reasons: list[str]) -> TestKafka:
-    print(  # noqa: T201
-        f"\ntests run on Kafka: {kafka.kind} at {kafka.address}" + "".join(f"\n  not {reason}" for reason in reasons)
-    )
+    tell(f"tests ran on Kafka: {kafka.kind} at {kafka.address}" + "".join(f"\n  not {reason}" for reason in reasons))
     return kafka
 
 

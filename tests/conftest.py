@@ -12,6 +12,8 @@ from onpace.config.settings import ClickHouseSettings
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.migrate import migrate
 
+pytest_plugins = ["choices"]
+
 settings.register_profile("onpace", deadline=None)  # machines are noisy: no test is timed
 settings.load_profile("onpace")
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from onpace.ingest.embedded_broker import free_port
@@ -128,22 +129,44 @@ class Up(Running):
 
 
 class Server:
-    """The engine in a process of its own, behind ClickHouse's HTTP interface."""
+    """The engine in a process of its own, behind ClickHouse's HTTP interface. Killed and started, it remembers."""
 
     def __init__(self, data: Path) -> None:
         self._command = [sys.executable, "-m", "onpace.deploy.clickhouse_http", str(data)]
         self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
         self.start()
 
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
     def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve, and return once it does."""
         self._process = subprocess.Popen(
             [*self._command, str(self.port)], stdout=subprocess.PIPE, text=True, env=environment()
         )
         assert self._process.stdout is not None
-        self.url = self._process.stdout.readline().strip()
+        said = self._process.stdout.readline().strip()
+        assert said == self.url, f"the engine does not serve port {self.port}: {said!r}"
 
     def kill(self) -> None:
-        """End at once."""
+        """End at once. May be repeated."""
         self._process.kill()
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from faults import Proxy, refuses
+
+from chaos.faults import Proxy, refuses
 
 REFUSED_OR_RESET = (ConnectionError, TimeoutError)
 
