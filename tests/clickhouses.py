@@ -62,7 +62,7 @@ def some_clickhouse(folder: Path) -> Iterator[TestClickHouse]:
 def _told(found: TestClickHouse, reasons: list[str]) -> TestClickHouse:
     where = urlsplit(found.settings.url or "")
     not_others = "".join(f"\n  not {reason}" for reason in reasons)
-    tell(f"tests of the HTTP client ran on ClickHouse: {found.kind} at {where.hostname}:{where.port}{not_others}")
+    tell(f"tests of the HTTP client ran on ClickHouse: {found.kind} on {where.hostname}{not_others}")
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 import threading
@@ -21,8 +22,8 @@ class Connection:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
-    mangled: bool = False
-    """Bytes of it were thrown away, so it must not go on."""
+    mute: bool = False
+    """Answers were thrown away, so it must not go on."""
 
     def abort(self) -> None:
         """End both sides at once, with a reset."""
@@ -39,9 +40,11 @@ class Proxy:
     def __init__(self, target: str, port: int = 0) -> None:
         host, _, target_port = target.rpartition(":")
         self._target = host, int(target_port)
+        self.swallowed = 0
+        """Requests whose answers were swallowed."""
         self._connections: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._swallowing = False
+        self._swallowed: bytes | None = None
         self._delay_seconds = 0.0
         self._bytes_per_second: int | None = None
         self._listening: asyncio.Server | None = None
@@ -87,9 +90,13 @@ class Proxy:
         """
         self._in_loop(self._flowing.clear)
 
-    def swallow_answers(self) -> None:
-        """What clients send arrives and is acted on; what the server answers never comes back."""
-        self._in_loop(lambda: setattr(self, "_swallowing", True))
+    def swallow_answers(self, to: bytes = b"") -> None:
+        """What clients send arrives and is acted on; what the server answers never comes back.
+
+        `to`: only where a client sent something that this regular expression finds. Nothing more is answered on such a
+        connection.
+        """
+        self._in_loop(lambda: setattr(self, "_swallowed", to))
 
     def delay(self, seconds: float) -> None:
         """Every answer takes so much longer."""
@@ -103,8 +110,8 @@ class Proxy:
         """As at the beginning. Connections of which answers were swallowed are reset."""
 
         async def listen() -> None:
-            self._swallowing, self._delay_seconds, self._bytes_per_second = False, 0.0, None
-            for connection in [one for one in self._connections if one.mangled]:
+            self._swallowed, self._delay_seconds, self._bytes_per_second = None, 0.0, None
+            for connection in [one for one in self._connections if one.mute]:
                 connection.abort()
             self._flowing.set()
             if self._listening is None:
@@ -171,8 +178,11 @@ class Proxy:
     ) -> None:
         while chunk := await reader.read(_CHUNK):
             await self._flowing.wait()
-            if answers and self._swallowing:
-                connection.mangled = True
+            if self._swallowed is not None and not answers and re.search(self._swallowed, chunk):
+                connection.mute = True
+                self.swallowed += 1
+            if answers and (connection.mute or self._swallowed == b""):
+                connection.mute = True
                 continue
             if answers and self._delay_seconds:
                 await asyncio.sleep(self._delay_seconds)

@@ -150,6 +150,20 @@ def test_swallowed_answers_were_acted_on(proxy: Proxy, echo: Echo) -> None:
     assert Client(proxy.address).ask(b"after\n") == b"after\n"
 
 
+def test_the_answers_to_some_questions_only_may_be_swallowed(proxy: Proxy, echo: Echo) -> None:
+    """And all that follow on that connection."""
+    asking, other = Client(proxy.address), Client(proxy.address)
+    proxy.swallow_answers(to=b"secret")
+    assert asking.ask(b"plain\n") == b"plain\n"
+    for line in (b"the secret\n", b"plain again\n"):
+        asking.say(line)
+        echo.until_heard(line)
+    with pytest.raises(TimeoutError):
+        asking.hear(0.1)
+    assert other.ask(b"plain\n") == b"plain\n"
+    assert proxy.swallowed == 1
+
+
 def test_delayed_and_throttled_answers_come_late_and_whole(proxy: Proxy) -> None:
     """No sooner than they may."""
     client, line = Client(proxy.address), b"x" * 999 + b"\n"
