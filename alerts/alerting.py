@@ -11,20 +11,22 @@ from onpace.alerts.judgement import Due, target_in_force
 from onpace.alerts.judging import Progress, StatusBoard
 from onpace.alerts.reading import SeriesKey, SeriesReader, SourceTimes
 from onpace.alerts.rules import Verdict, no_data_verdict, pace_verdict, threshold_verdict
-from onpace.alerts.staleness import behind, last_seen
+from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
 from onpace.alerts.states import Alert, AlertId, step
 from onpace.alerts.status import KpiStatus
 from onpace.config.calendar import Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.rules import NoDataRule, PaceRule, ThresholdRule
 
-__all__ = ["PIPELINE_RULE", "AlertBook", "Look"]
+__all__ = ["BEHIND_RULE", "PIPELINE_RULES", "STALE_RULE", "AlertBook", "Look"]
 
-PIPELINE_RULE = "pipeline-stale"
-"""The built-in rule that stands in for all alerts of a stale source."""
+STALE_RULE = "pipeline-stale"
+"""The built-in rule that stands in for all alerts of a silent source; one alert an event type."""
 
-PIPELINE_HOLD = timedelta(minutes=2)
-"""How long a source must be stale before people are told: a start or a deploy is no incident."""
+BEHIND_RULE = "pipeline-behind"
+"""The built-in rule that stands in for everything while the pipeline is behind; one alert, however many sources."""
+
+PIPELINE_RULES = (STALE_RULE, BEHIND_RULE)
 
 MAX_WINDOWS = 10_000
 """How far back, in windows of an hour or less, a rule that was never evaluated looks."""
@@ -44,6 +46,7 @@ class Look:
     stale: Mapping[str, str]
     live: bool
     """False in a replay: then the clock is the watermark and silence means nothing."""
+    patience: Patience
 
 
 class AlertBook:
@@ -163,20 +166,29 @@ class AlertBook:
     def _no_data(self, rule: NoDataRule, look: Look) -> None:
         names = self._catalog.event_types(self._catalog.kpi(rule.kpi))
         sources = {name: look.sources[name] for name in names if name in look.sources}
-        if any(behind(source, look.now) for source in sources.values()):
+        if any(behind(source, look.now, look.patience) for source in sources.values()):
             return
         last = {name: last_seen(sources[name]) if name in sources else None for name in names}
+        known = min((known_until(source, look.now) for source in sources.values()), default=look.now)
         alert = self._alert(Alert(rule.name, rule.kpi, severity=rule.severity))
-        alert = self._advance(alert, no_data_verdict(rule, last, look.now), hold=rule.hold, at=look.now)
+        alert = self._advance(alert, no_data_verdict(rule, last, known), hold=rule.hold, at=look.now)
         self.alerts[alert.identity] = alert
 
     def _pipeline(self, look: Look) -> None:
+        """One alert for each silent source; while the pipeline is behind, one for that, and silence says nothing."""
         for name in self._catalog.events:
-            alert = self._alert(Alert(PIPELINE_RULE, "", (("event_type", name),)))
+            source = look.sources.get(name)
+            unread = source is not None and behind(source, look.now, look.patience)
             reason = look.stale.get(name, "events arrive again")
-            after = self._advance(alert, Verdict(name in look.stale, reason), hold=PIPELINE_HOLD, at=look.now)
-            if after.state != "inactive":
-                self.alerts[after.identity] = after
+            verdict = Verdict(None if unread else name in look.stale, reason)
+            self._step_pipeline(Alert(STALE_RULE, "", (("event_type", name),)), verdict, look)
+        late = behind_reason(look.sources, look.now, look.patience)
+        self._step_pipeline(Alert(BEHIND_RULE, ""), Verdict(bool(late), late or "it has caught up"), look)
+
+    def _step_pipeline(self, alert: Alert, verdict: Verdict, look: Look) -> None:
+        after = self._advance(self._alert(alert), verdict, hold=look.patience.hold, at=look.now)
+        if after.state != "inactive":
+            self.alerts[after.identity] = after
 
     def _end_orphans(self, now: datetime) -> None:
         for alert in list(self.alerts.values()):
@@ -186,8 +198,8 @@ class AlertBook:
 
     def _has_rule(self, alert: Alert) -> bool:
         names = tuple(name for name, _ in alert.series)
-        if alert.rule == PIPELINE_RULE:
-            return alert.series[0][1] in self._catalog.events
+        if alert.rule in PIPELINE_RULES:
+            return all(name in self._catalog.events for _, name in alert.series)
         rule = self._catalog.rules.get(alert.rule)
         if rule is None or rule.kpi != alert.kpi or bool(alert.period) != isinstance(rule, PaceRule):
             return False

@@ -9,7 +9,7 @@ from typing import get_args
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from onpace.alerts.alerting import PIPELINE_RULE
+from onpace.alerts.alerting import PIPELINE_RULES
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.states import AlertState
 from onpace.config.catalog import Catalog
@@ -79,7 +79,7 @@ def _add_kpi(families: dict[str, GaugeMetricFamily], kpi: Kpi, evaluation: Evalu
 
 def _add_alerts(family: GaugeMetricFamily, catalog: Catalog, evaluation: Evaluation) -> None:
     rules = {(rule.name, rule.kpi, rule.severity) for rule in catalog.rules.values()}
-    rules.add((PIPELINE_RULE, "", "ticket"))
+    rules |= {(rule, "", "ticket") for rule in PIPELINE_RULES}
     counts = Counter((alert.rule, alert.kpi, alert.severity, alert.state) for alert in evaluation.alerts)
     known = rules | {(rule, kpi, severity) for rule, kpi, severity, _ in counts}
     for rule, kpi, severity in sorted(known):

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import structlog
 
-from onpace.alerts.alerting import PIPELINE_RULE, AlertBook, Look
+from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
@@ -21,7 +21,7 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
-from onpace.alerts.staleness import stale_sources
+from onpace.alerts.staleness import Patience, stale_sources
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
 from onpace.config.catalog import Catalog
@@ -54,6 +54,7 @@ class Engine:
         *,
         clock: Callable[[], float] = time.monotonic,
         metrics: EngineMetrics | None = None,
+        patience: Patience | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -61,6 +62,7 @@ class Engine:
         self._notifier = notifier
         self._clock = clock
         self._metrics = metrics
+        self._patience = patience or Patience()
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
         self.latest: Evaluation | None = None
@@ -110,10 +112,10 @@ class Engine:
 
     def _look(self, board: StatusBoard, now: datetime, *, live: bool) -> Look:
         sources = self._reader.sources()
-        stale = stale_sources(self._catalog, sources, now) if live else {}
+        stale = stale_sources(self._catalog, sources, now, self._patience) if live else {}
         progress = {name: self._progress(kpi, now, stale) for name, kpi in self._catalog.kpis.items()}
         statuses = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
-        return Look(now, progress, statuses, sources, stale, live)
+        return Look(now, progress, statuses, sources, stale, live, self._patience)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -168,12 +170,12 @@ class Engine:
         return rule is None or is_active(rule.active, now, self._catalog.kpi(rule.kpi).zone)
 
     def _channels(self, alert: Alert) -> tuple[str, ...]:
-        if alert.rule != PIPELINE_RULE:
+        if alert.rule not in PIPELINE_RULES:
             rule = self._catalog.rules.get(alert.rule)
             return rule.notify if rule else ()
-        event = alert.series[0][1]
+        silent = {event for _, event in alert.series}  # none: the whole pipeline is behind
         rules = self._catalog.rules.values()
-        fed = [rule for rule in rules if event in self._catalog.event_types(self._catalog.kpi(rule.kpi))]
+        fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
 
     def _firing(self, evaluation: Evaluation) -> list[Notification]:

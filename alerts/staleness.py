@@ -3,23 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from onpace.alerts.reading import SourceTimes
 from onpace.config.catalog import Catalog
 from onpace.config.durations import format_duration
 
-__all__ = ["BEHIND", "behind", "stale_sources"]
-
-BEHIND = timedelta(minutes=5)
-"""A pipeline that has not been caught up with the stream for longer than this is behind."""
+__all__ = ["Patience", "behind", "behind_reason", "known_until", "last_seen", "stale_sources"]
 
 
-def behind(source: SourceTimes, now: datetime) -> bool:
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a pipeline may stand still before it counts, and before people are told."""
+
+    behind: timedelta = timedelta(minutes=5)
+    """A pipeline that has not been caught up with the stream for longer than this is behind."""
+    hold: timedelta = timedelta(minutes=2)
+    """How long a source must be stale, or the pipeline behind, before people are told: a deploy is no incident."""
+
+
+def behind(source: SourceTimes, now: datetime, patience: Patience) -> bool:
     """Whether the pipeline is behind on this source, so that its silence means nothing."""
     if source.caught_up_at is None:
         return source.last_event_time is not None  # it has only just begun to read
-    return now - source.caught_up_at > BEHIND
+    return now - source.caught_up_at > patience.behind
+
+
+def known_until(source: SourceTimes, now: datetime) -> datetime:
+    """Until when it is known what the source has said: what was not read yet is no silence."""
+    return now if source.caught_up_at is None else min(now, source.caught_up_at)
+
+
+def behind_reason(sources: Mapping[str, SourceTimes], now: datetime, patience: Patience) -> str:
+    """Why the pipeline as a whole is behind; empty while it is not."""
+    late = [source for source in sources.values() if behind(source, now, patience)]
+    if not late:
+        return ""
+    since = [source.caught_up_at for source in late if source.caught_up_at]
+    if not since:
+        return "the pipeline is not caught up yet"
+    return f"the pipeline was last caught up at {min(since):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def last_seen(source: SourceTimes) -> datetime | None:
@@ -27,21 +51,23 @@ def last_seen(source: SourceTimes) -> datetime | None:
     return max((at for at in (source.last_event_time, source.last_arrival) if at is not None), default=None)
 
 
-def stale_sources(catalog: Catalog, sources: Mapping[str, SourceTimes], now: datetime) -> dict[str, str]:
+def stale_sources(
+    catalog: Catalog, sources: Mapping[str, SourceTimes], now: datetime, patience: Patience
+) -> dict[str, str]:
     """The stale event types of the catalog, each with the reason. One never seen is not stale: it has no data."""
     found: dict[str, str] = {}
     for name, event in catalog.events.items():
         source = sources.get(name)
         if source is None:
             continue
-        if behind(source, now):
-            since = (
-                f"was last caught up at {source.caught_up_at:%Y-%m-%d %H:%M:%S} UTC"
-                if source.caught_up_at
-                else "is not caught up yet"
-            )
-            found[name] = f"the pipeline {since}"
-        elif event.expected_every and (seen := last_seen(source)) and now - seen > event.expected_every:
-            expected = format_duration(event.expected_every)
-            found[name] = f"no event since {seen:%Y-%m-%d %H:%M:%S} UTC, expected every {expected}"
+        if reason := behind_reason({name: source}, now, patience) or _silence(source, event.expected_every, now):
+            found[name] = reason
     return found
+
+
+def _silence(source: SourceTimes, expected_every: timedelta | None, now: datetime) -> str:
+    """Since when the source has said nothing for too long, as far as the pipeline has read; empty while it has not."""
+    seen = last_seen(source)
+    if expected_every is None or seen is None or known_until(source, now) - seen <= expected_every:
+        return ""
+    return f"no event since {seen:%Y-%m-%d %H:%M:%S} UTC, expected every {format_duration(expected_every)}"

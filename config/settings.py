@@ -76,6 +76,10 @@ class EngineSettings(Group):
     interval: Duration = timedelta(seconds=10)
     resend: Duration = timedelta(minutes=1)
     """How often a firing alert is sent again to Alertmanager."""
+    behind: Duration = timedelta(minutes=5)
+    """A pipeline that has not been caught up with the stream for longer than this is behind."""
+    pipeline_hold: Duration = timedelta(minutes=2)
+    """How long a source must be stale, or the pipeline behind, before people are told."""
 
 
 class WebSettings(Group):

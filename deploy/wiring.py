@@ -16,6 +16,7 @@ from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
 from onpace.alerts.senders import senders_for
+from onpace.alerts.staleness import Patience
 from onpace.config.catalog import Catalog
 from onpace.config.settings import Settings
 from onpace.deploy.stores import now
@@ -109,6 +110,7 @@ class AlertPart:
         )
         self._store = store
         self._metrics = metrics
+        self._patience = Patience(settings.engine.behind, settings.engine.pipeline_hold)
         self.changed = asyncio.Event()
         """Set when there is something to evaluate at once."""
         self.catalog = catalog
@@ -126,7 +128,9 @@ class AlertPart:
         """What an engine knows of the past is in the store."""
         self.reader = Reader(self._store, self.catalog)
         history = ClickHouseHistory(self._store)
-        self.engine = Engine(self.catalog, self.reader, history, self.dispatcher, metrics=self._metrics)
+        self.engine = Engine(
+            self.catalog, self.reader, history, self.dispatcher, metrics=self._metrics, patience=self._patience
+        )
 
     def replay_now(self, last_event: datetime) -> datetime:
         """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""

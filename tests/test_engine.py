@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier, at, catalog_of, simple
 
+from onpace.alerts.alerting import PIPELINE_RULES
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.states import Alert
@@ -65,7 +66,7 @@ class World:
         assert self.engine.latest is not None
         wanted = (tuple(series.items()), period)
         return next(
-            a for a in self.engine.latest.alerts if (a.series, a.period) == wanted and a.rule != "pipeline-stale"
+            a for a in self.engine.latest.alerts if (a.series, a.period) == wanted and a.rule not in PIPELINE_RULES
         )
 
     def told(self) -> list[tuple[str, str]]:
@@ -188,7 +189,7 @@ def test_a_period_that_ends_while_the_source_is_stale_is_not_judged() -> None:
 
 
 def test_a_pipeline_that_is_behind_freezes_everything_it_feeds() -> None:
-    """Not caught up for more than five minutes; told two minutes later; its silence rule says nothing then."""
+    """Not caught up for more than five minutes; told once, two minutes later; its silence rule says nothing then."""
     silent = NoDataRule.model_validate(
         {"name": "silent", "kpi": "revenue", "when": "no_data", "after": "1h", "notify": ["team"]}
     )
@@ -199,10 +200,50 @@ def test_a_pipeline_that_is_behind_freezes_everything_it_feeds() -> None:
     assert found.statuses[-1].stale
     assert world.told() == []
     world.look("2026-11-05 11:08")
-    assert world.told() == [("pipeline-stale", "firing")]
+    assert world.told() == [("pipeline-behind", "firing")]
     world.reader.caught_up_at = None
     world.look("2026-11-05 11:10")
-    assert world.told()[1:] == [("silent", "firing"), ("pipeline-stale", "resolved")]
+    assert world.told()[1:] == [("silent", "firing"), ("pipeline-behind", "resolved")]
+
+
+def test_what_was_not_read_is_no_silence() -> None:
+    """Neither a source nor a KPI is called silent for the time since the pipeline was last caught up."""
+    silent = NoDataRule.model_validate(
+        {"name": "silent", "kpi": "revenue", "when": "no_data", "after": "30min", "notify": ["team"]}
+    )
+    catalog = shop(silent, expected_every=timedelta(minutes=30))
+    world = World(catalog, hourly("2026-11-01", "2026-11-04 10:00", sales), "2026-11-04 09:00")
+    last = max(event.time for event in world.reader.events["order.placed"])
+    world.look(last + timedelta(minutes=28))
+    world.reader.caught_up_at = last + timedelta(minutes=29)
+    found = world.look(last + timedelta(minutes=33))
+    assert (found.stale, world.told()) == ({}, [])
+    world.reader.caught_up_at = last + timedelta(minutes=33)
+    found = world.look(last + timedelta(minutes=33))
+    assert list(found.stale) == ["order.placed"]
+    assert world.told() == [("silent", "firing")]
+
+
+def test_a_silent_source_and_then_a_pipeline_behind_are_one_alert_each() -> None:
+    """The alert of the source stays as it is while nothing is read, and no other source is called silent."""
+    names = {"order.placed": "revenue", "checkout.started": "checkouts"}
+    rules = [off_pace(name=f"{kpi}-off-pace", kpi=kpi) for kpi in names.values()]
+    kpis = [
+        simple(kpi, event=event, title=kpi, unit="EUR", targets=[{"every": "month", "value": 72_000}])
+        for event, kpi in names.items()
+    ]
+    catalog = catalog_of(kpis, rules, expected_every=2 * HOUR, channels=CHANNELS)
+    steady = hourly("2026-11-01", "2026-11-06", lambda _: 100.0)
+    world = World(catalog, steady, "2026-11-05", checkout_started=hourly("2026-11-01", "2026-11-05", sales))
+    world.run("2026-11-05", "2026-11-05 12:00")
+    assert world.told() == [("pipeline-stale", "firing")]
+    world.reader.caught_up_at = at("2026-11-05 12:00")
+    world.run("2026-11-05 18:00", "2026-11-07")
+    assert world.told() == [("pipeline-stale", "firing"), ("pipeline-behind", "firing")]
+    assert [alert.series for alert in world.engine.latest.alerts if alert.state == "firing"] == [
+        (("event_type", "checkout.started"),),
+        (),
+    ]
 
 
 def conversion_world(rule: dict[str, Any], rate: Callable[[datetime], float], **more: Any) -> World:
