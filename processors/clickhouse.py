@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -156,6 +156,16 @@ class ClickHouse:
         """The same, as one Arrow table."""
         return self._run(lambda: self._client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True))
 
+    def stream_arrow(self, sql: str, parameters: Mapping[str, object] | None = None) -> Iterator[pa.Table]:
+        """The same, as Arrow tables of one block each, as they come. Run nothing else before the last has come."""
+        parts = self._run(
+            lambda: self._client.query_arrow_stream(sql, parameters=dict(parameters or {}), use_strings=True)
+        )
+        with parts:
+            blocks = iter(parts)
+            while (block := self._run(lambda: next(blocks, None))) is not None:
+                yield block
+
     def query_bytes(self, sql: str, parameters: Mapping[str, object] | None, fmt: str) -> bytes:
         """The rows in a ClickHouse output format, as the engine wrote them."""
         result = self._run(lambda: self._client.raw_query(sql, parameters=dict(parameters or {}), fmt=fmt))
@@ -193,7 +203,7 @@ def _translated(call: Callable[[], Result], address: str) -> Result:
         if _passing(exc):
             raise StoreUnavailable(f"{address}: {text}") from exc
         raise StoreError(f"{address}: {text}") from exc
-    except (ClickHouseError, OSError) as exc:
+    except (ClickHouseError, pa.ArrowInvalid, OSError) as exc:  # Arrow: a stream that broke off
         raise StoreUnavailable(f"{address} does not answer: {_first_line(exc)}") from exc
 
 

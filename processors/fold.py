@@ -1,13 +1,12 @@
 """Folding accepted events into the absolute aggregates of one KPI.
 
-The aggregates held in memory are a cache over ClickHouse. A window is resident when everything stored for it is in
-memory: it is newer than anything stored when its partition was taken over (`floor`), or was read back since. Events for
-any other window wait for its rows to be read back first.
+The aggregates held in memory are a cache over ClickHouse. A key is resident when it is in memory, or when its window is
+newer than anything stored that is not (`floor`). Events for any other key wait for its row to be read back first; only
+the keys that events ask for are, since a window may have a hundred thousand of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -56,7 +55,6 @@ class KpiFold:
         self.segments: dict[int, str] = {}
         """slot -> the segment that its rows belong to."""
         self._floors: dict[int, int] = {}
-        self._loaded: set[Window] = set()
         self._revisited: dict[int, int] = {}  # slot -> highest revision among rows read back
 
     def __len__(self) -> int:
@@ -73,7 +71,6 @@ class KpiFold:
         self.segments.pop(slot, None)
         self._floors.pop(slot, None)
         self._revisited.pop(slot, None)
-        self._loaded = {window for window in self._loaded if window[0] != slot}
         if self._state is not None:
             self._state = self._state.filter(pl.col("key") % (1 << SLOT_BITS) != slot)
 
@@ -94,18 +91,18 @@ class KpiFold:
             return frame.select(columns)
         return frame.select(*columns, self.plan.value.alias("value")).drop_nulls("value")
 
-    def missing(self, rows: pl.DataFrame) -> set[Window]:
-        """Windows of `rows` that are not resident and must be read back before `fold`."""
+    def missing(self, rows: pl.DataFrame) -> pl.Series:
+        """Keys of `rows` that are not resident and must be read back before `fold`."""
         if self.distinct or rows.is_empty() or not any(self._floors.values()):
-            return set()
-        minutes, slots = pl.col("key") // (1 << (DIMS_BITS + SLOT_BITS)), pl.col("key") % (1 << SLOT_BITS)
-        packed = rows.select((minutes * (1 << SLOT_BITS) + slots).unique()).to_series()
-        windows = zip((packed % (1 << SLOT_BITS)).to_list(), (packed // (1 << SLOT_BITS)).to_list(), strict=True)
-        return {w for w in windows if w[1] < self._floors.get(w[0], 0) and w not in self._loaded}
+            return pl.Series("key", [], dtype=pl.UInt64)
+        keys = rows["key"].unique()
+        places = key_columns(keys)
+        floors = places["slot"].replace_strict(list(self._floors), list(self._floors.values()), return_dtype=pl.Int64)
+        old = keys.filter(places["minutes"] < floors)
+        return old if self._state is None or old.is_empty() else old.filter(~old.is_in(self._state["key"].implode()))
 
-    def absorb(self, rows: pl.DataFrame, windows: Collection[Window]) -> None:
-        """Take in all rows stored for `windows`, which are resident from now on. Columns as `summarise` gives them."""
-        self._loaded.update(windows)
+    def absorb(self, rows: pl.DataFrame) -> None:
+        """Take in the rows stored for `missing` keys; those without one begin at nothing. Columns as `summarise`'s."""
         if rows.is_empty():
             return
         self._state = rows if self._state is None else pl.concat([self._state, rows.select(self._state.columns)])
@@ -143,14 +140,13 @@ class KpiFold:
         return joined.filter(pl.col("_seen").is_null() | (pl.col("offset") > pl.col("_seen"))).drop("_seen")
 
     def forget(self) -> None:
-        """Drop every window; each is read back when it is needed again."""
+        """Drop everything; what is needed again is read back."""
         if self._state is None:
             return
         newest = key_columns(self._state["key"]).group_by("slot").agg(pl.col("minutes").max())
         for slot, minute in newest.iter_rows():
             self._floors[slot] = max(self._floors[slot], minute + 1)
         self._state = None
-        self._loaded.clear()
         self._revisited.clear()
 
     def evict(self, budget: int) -> None:
@@ -162,7 +158,6 @@ class KpiFold:
         floor = int(starts[budget // 2]) if starts[budget // 2] < starts[0] else int(starts[0])
         self._state = self._state.filter(minutes >= floor)
         self._floors = {slot: max(known, floor) for slot, known in self._floors.items()}
-        self._loaded = {window for window in self._loaded if window[1] >= floor}
 
 
 STATE_COLUMNS: dict[Kind, tuple[str, ...]] = {

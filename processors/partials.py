@@ -135,7 +135,8 @@ def distinct_rows(
 def from_store(table: pa.Table, fold: KpiFold, slot_of: Mapping[int, int], dims: DimensionCodes) -> pl.DataFrame:
     """Rows read back for one KPI, of the segments that it folds into, in the columns that `KpiFold.absorb` takes.
 
-    `slot_of`: partition -> slot number.
+    `slot_of`: partition -> slot number. Rows of dimension values that no event has brought to `dims` are left out:
+    nobody waits for them.
     """
     rows = pl.DataFrame(pl.from_arrow(table)).filter(
         (pl.col("kpi") == fold.plan.kpi.name) & (pl.col("definition") == fold.plan.kpi.definition)
@@ -143,9 +144,10 @@ def from_store(table: pa.Table, fold: KpiFold, slot_of: Mapping[int, int], dims:
     mine = {"partition": list(slot_of), "segment": [fold.segments[slot] for slot in slot_of.values()]}
     wanted = pl.DataFrame(mine, schema={"partition": pl.Int64, "segment": pl.String})
     rows = rows.cast({"partition": pl.Int64, "segment": pl.String}).join(wanted, on=list(mine), how="semi")
-    texts = rows["dims"].unique().to_list()
+    known = dims.known(rows["dims"].unique().to_list())
+    rows = rows.filter(pl.col("dims").is_in(list(known)))
     partitions = list(slot_of)
-    codes = pl.col("dims").replace_strict(texts, [dims.code(t) for t in texts], return_dtype=pl.Int64)
+    codes = pl.col("dims").replace_strict(list(known), list(known.values()), return_dtype=pl.Int64)
     slots = pl.col("partition").replace_strict(partitions, [slot_of[p] for p in partitions], return_dtype=pl.Int64)
     if rows.is_empty():
         return pl.DataFrame()

@@ -335,7 +335,7 @@ class Processor:
                 flush.watermarks.append(Watermark(slot, "", caught_up_at=at))
 
     def _select_rows(self) -> list[tuple[KpiFold, pl.DataFrame]]:
-        """The rows that each KPI is to fold, with every window they touch resident."""
+        """The rows that each KPI is to fold, with every key they touch resident."""
         selected: list[tuple[KpiFold, pl.DataFrame]] = []
         for name, folds in self._folds.items():
             frames = [frame for _, batch in self._batches for frame in batch.frames.get(name, []) if frame.height]
@@ -363,39 +363,24 @@ class Processor:
         return frame
 
     def _read_back(self, selected: Sequence[tuple[KpiFold, pl.DataFrame]]) -> None:
-        wanted = {fold: windows for fold, rows in selected if (windows := fold.missing(rows))}
+        wanted = {fold: keys for fold, rows in selected if (keys := fold.missing(rows)).len()}
         if not wanted:
             return
         by_life: dict[UUID, set[Window]] = {}
-        for number, minute in set[Window]().union(*wanted.values()):
+        for number, minute in key_columns(pl.concat(wanted.values())).select("slot", "minutes").unique().iter_rows():
             slot = self._slots[number]
             by_life.setdefault(slot.incarnation, set()).add((slot.partition, minute))
         segments = {segment for fold in wanted for segment in fold.segments.values()}
-        found = [
-            (life, self._writer.read_back([f.plan.kpi for f in wanted], segments, life, windows))
-            for life, windows in by_life.items()
-        ]
-        for fold, windows in wanted.items():
-            for life, table in found:
-                slot_of = {s.partition: n for n, s in self._slots.items() if s.incarnation == life}
-                rows = from_store(table, fold, slot_of, self._dims)
-                fold.absorb(_within(rows, windows), {w for w in windows if self._slots[w[0]].incarnation == life})
-
-
-def _within(rows: pl.DataFrame, windows: Collection[Window]) -> pl.DataFrame:
-    """Only the rows of exactly these windows: the others may be resident already."""
-    if rows.is_empty():
-        return rows
-    wanted = pl.DataFrame(
-        {"slot": [slot for slot, _ in windows], "minutes": [minute for _, minute in windows]},
-        schema={"slot": pl.Int64, "minutes": pl.Int64},
-    )
-    keys = key_columns(rows["key"])
-    return (
-        pl.concat([rows, keys], how="horizontal")
-        .join(wanted, on=["slot", "minutes"], how="semi")
-        .drop("minutes", "dims", "slot")
-    )
+        found: dict[KpiFold, list[pl.DataFrame]] = {fold: [] for fold in wanted}
+        for life, windows in by_life.items():
+            slot_of = {s.partition: n for n, s in self._slots.items() if s.incarnation == life}
+            for table in self._writer.read_back([fold.plan.kpi for fold in wanted], segments, life, windows):
+                for fold, keys in wanted.items():
+                    rows = from_store(table, fold, slot_of, self._dims)
+                    if rows.height:
+                        found[fold].append(rows.filter(pl.col("key").is_in(keys.implode())))
+        for fold, parts in found.items():  # not before everything has been read
+            fold.absorb(pl.concat(parts) if parts else pl.DataFrame())
 
 
 def _dims_column(fold: KpiFold) -> str:

@@ -109,6 +109,11 @@ class DimensionCodes:
             self._texts.append(text)
         return known
 
+    def known(self, texts: Iterable[str]) -> dict[str, int]:
+        """The numbers of those among `texts` that have one."""
+        codes = self._codes
+        return {text: codes[text] for text in texts if text in codes}
+
     def texts(self, codes: Iterable[int]) -> list[str]:
         """The JSON arrays behind the numbers."""
         texts = self._texts

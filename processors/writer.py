@@ -267,8 +267,11 @@ class StoreWriter:
 
     def read_back(
         self, kpis: Collection[SimpleKpi], segments: Collection[str], incarnation: UUID, windows: Collection[Window]
-    ) -> pa.Table:
-        """The stored rows of `kpis` in `windows` (slots given as partitions), perhaps with those of other windows."""
+    ) -> Iterator[pa.Table]:
+        """The stored rows of `kpis` in `windows` (slots given as partitions), perhaps with those of other windows.
+
+        Block by block: a window may have any number of rows.
+        """
         starts = sorted({minute for _, minute in windows})
         parameters = {
             "kpis": [kpi.name for kpi in kpis],
@@ -277,17 +280,14 @@ class StoreWriter:
             "segments": sorted(segments),
             "partitions": sorted({partition for partition, _ in windows}),
         }
-        parts = [
-            self._store.query_arrow(
+        for k in range(0, len(starts), _WINDOWS_PER_QUERY):
+            yield from self._store.stream_arrow(
                 f"SELECT {READ_BACK_COLUMNS} FROM partials FINAL WHERE kpi IN {{kpis:Array(String)}} "
                 "AND topic = {topic:String} AND incarnation = {incarnation:UUID} "
                 "AND partition IN {partitions:Array(UInt32)} AND segment IN {segments:Array(String)} "
                 "AND window_start IN {starts:Array(DateTime('UTC'))}",
                 parameters | {"starts": [EPOCH + timedelta(minutes=at) for at in starts[k : k + _WINDOWS_PER_QUERY]]},
             )
-            for k in range(0, len(starts), _WINDOWS_PER_QUERY)
-        ]
-        return pa.concat_tables(parts)
 
     def archived(
         self, slot: Slot, first: int, end: int = 2**64 - 1, types: Collection[str] = ()

@@ -100,6 +100,18 @@ def test_empty_lines_are_data_like_any_other(either: ClickHouse) -> None:
     assert found == [("arrow", text, number), ("rows", text, number)]
 
 
+def test_columns_come_out_block_by_block(either: ClickHouse) -> None:
+    """As many as there are, never all of them at once; and an error is said as in any other way to ask."""
+    blocks = list(either.stream_arrow("SELECT number FROM numbers({n:UInt32})", {"n": 200_000}))
+    assert sum(block.num_rows for block in blocks) == 200_000
+    assert max(block.num_rows for block in blocks) < 100_000
+    assert sum(sum(block["number"].to_pylist()) for block in blocks) == sum(range(200_000))
+    assert list(either.stream_arrow("SELECT number FROM numbers(0)")) == []
+    with pytest.raises(StoreError):
+        list(either.stream_arrow("SELECT * FROM nowhere"))
+    assert either.query("SELECT 1") == [(1,)]
+
+
 def test_no_rows_are_no_statement(either: ClickHouse) -> None:
     """Nothing is sent."""
     either.insert("no_such_table", ["a"], [])

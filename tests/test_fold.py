@@ -52,12 +52,11 @@ class Table:
             if known is None or row["revision"] >= known["revision"]:
                 self.rows[row["key"]] = row
 
-    def read(self, windows: set[Window]) -> pl.DataFrame:
-        """The rows of some windows."""
+    def read(self, keys: pl.Series) -> pl.DataFrame:
+        """The rows of some keys."""
         schema = {"key": pl.UInt64, "revision": pl.Int64, "count": pl.UInt64, "exact": pl.Int128}
         frame = pl.DataFrame(list(self.rows.values()), schema=schema)
-        keys = list(key_columns(frame["key"]).select("slot", "minutes").iter_rows())
-        return frame.filter(pl.Series([key in windows for key in keys], dtype=pl.Boolean))
+        return frame.filter(pl.col("key").is_in(keys.implode()))
 
     def values(self) -> dict[tuple[int, int], int]:
         """(slot, minute) -> sum."""
@@ -69,8 +68,7 @@ class Table:
 def put(fold: KpiFold, table: Table, events: Sequence[Event], start: int) -> None:
     """Fold events as the processor does: read back what is missing, fold, write."""
     rows = fold.select(frame_of(events, start), "dims")
-    if missing := fold.missing(rows):
-        fold.absorb(table.read(missing), missing)
+    fold.absorb(table.read(fold.missing(rows)))
     table.write(fold.fold(rows))
 
 
@@ -130,9 +128,24 @@ def test_a_window_newer_than_anything_stored_needs_no_reading() -> None:
     fold = new_fold()
     fold.open(0, 100, "stream:0")
     rows = fold.select(frame_of([(0, 100, 1), (0, 101, 1), (0, 7, 1), (1, 7, 1)]), "dims")
-    assert fold.missing(rows) == {(0, 100), (0, 7)}
-    fold.absorb(pl.DataFrame(), {(0, 100)})
-    assert fold.missing(rows) == {(0, 7)}
+    assert windows(fold.missing(rows)) == {(0, 100), (0, 7)}
+    fold.fold(rows.filter(pl.col("key") == pack(100)))
+    assert windows(fold.missing(rows)) == {(0, 7)}
+
+
+def test_only_the_keys_that_events_ask_for_are_read_back() -> None:
+    """A late event for one of a hundred series brings one row into memory, not its whole window."""
+    fold, table = new_fold(), Table()
+    frame = frame_of([(0, 5, 1)] * 100).with_columns(dims=pl.int_range(100, dtype=pl.Int64))
+    table.write(fold.fold(fold.select(frame, "dims")))
+    fold.forget()
+    late = fold.select(frame_of([(0, 5, 2)], 100).with_columns(dims=pl.lit(7, dtype=pl.Int64)), "dims")
+    missing = fold.missing(late)
+    assert missing.to_list() == late["key"].to_list()
+    fold.absorb(table.read(missing))
+    table.write(fold.fold(late))
+    assert len(fold) == 1
+    assert sorted(row["exact"] for row in table.rows.values()) == [1] * 99 + [3]
 
 
 def test_eviction_keeps_the_newest_windows() -> None:
@@ -145,7 +158,7 @@ def test_eviction_keeps_the_newest_windows() -> None:
     assert 20 <= len(fold) <= 40
     fold.evict(0)
     assert len(fold) == 1
-    assert fold.missing(fold.select(frame_of([(0, 99, 1), (0, 100, 1)]), "dims")) == {(0, 99)}
+    assert windows(fold.missing(fold.select(frame_of([(0, 99, 1), (0, 100, 1)]), "dims"))) == {(0, 99)}
 
 
 def test_a_closed_slot_is_forgotten() -> None:
@@ -171,6 +184,11 @@ def test_the_lateness_of_a_type_is_the_longest_of_its_kpis() -> None:
     """Ten minutes beat five."""
     plan = plan_events(catalog_of(simple("a", "count"), simple("b", "count", lateness="10min")))
     assert plan["order.placed"].lateness == timedelta(minutes=10)
+
+
+def windows(keys: pl.Series) -> set[Window]:
+    """(slot, minute) of some keys."""
+    return set(key_columns(keys).select("slot", "minutes").iter_rows())
 
 
 def pack(minute: int) -> int:
