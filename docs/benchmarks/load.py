@@ -1,6 +1,6 @@
 """Memory of a processor over 20 million events, 5 million distinct ids, 100,000 series and a year of windows.
 
-    python docs/benchmarks/load.py [--events 20000000] [--ids 5000000] [--folder DIR]
+    python docs/benchmarks/load.py [--events 20000000] [--ids 5000000] [--late 2000] [--folder DIR]
 
 Apache Kafka, ClickHouse's engine behind HTTP and `onpace process` run as a process each. One line a million events;
 then values are recounted, and the processor is killed and started again.
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from orders_year import SERIES, Orders, today
+from orders_year import LATE, SERIES, Orders, today
 
 from onpace.config.settings import ClickHouseSettings, KafkaSettings
 from onpace.deploy.local_kafka import LocalKafka
@@ -207,7 +207,7 @@ def restart(folder: Path, kafka: str, clickhouse: str) -> None:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """One load from the first event to the audit."""
-    orders = Orders(options.ids, options.events, today())
+    orders = Orders(options.ids, options.events, today(), options.late)
     with ExitStack() as held:
         broker = held.enter_context(LocalKafka(folder / "kafka"))
         engine, url = held.enter_context(engine_process(folder / "engine"))
@@ -231,6 +231,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Memory of a processor over a large load.")
     parser.add_argument("--events", type=int, default=20_000_000)
     parser.add_argument("--ids", type=int, default=5_000_000)
+    parser.add_argument(
+        "--late", type=int, default=LATE, help="one order in so many comes out of order by up to a year"
+    )
     parser.add_argument("--every", type=int, default=1_000_000, help="events between two lines")
     parser.add_argument("--folder", type=Path, help="keep everything here (about 15 GiB)")
     options = parser.parse_args()

@@ -12,7 +12,7 @@ YEAR = 365 * 86_400
 DISORDER = 2 * 86_400
 """Seconds by which an order may come later than the order numbers say."""
 LATE = 2_000
-"""One order in so many belongs anywhere into the year before it."""
+"""One order in so many belongs anywhere into the year before it (1: all of them)."""
 
 _rng = random.Random(11)
 _CENTS = [_rng.randrange(100, 20_000) for _ in range(9_973)]
@@ -24,8 +24,8 @@ _CLOCK = [f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for se
 class Orders:
     """`ids` orders over the year before `end`, sent as `events` events: each id once as a new one, the rest again."""
 
-    def __init__(self, ids: int, events: int, end: datetime) -> None:
-        self.ids, self.events = ids, events
+    def __init__(self, ids: int, events: int, end: datetime, late: int = LATE) -> None:
+        self.ids, self.events, self._late = ids, events, late
         self._last_day = end.replace(hour=0, minute=0, second=0, microsecond=0)
         self._first_day = self._last_day - timedelta(days=366)
         self._days = [f"{self._first_day + timedelta(days=day):%Y-%m-%dT}" for day in range(367)]
@@ -33,8 +33,8 @@ class Orders:
     def second(self, number: int) -> int:
         """Event time of an order, in seconds since the first day began."""
         at = 86_400 + number * YEAR // self.ids
-        if number % LATE == LATE - 1:
-            return number * 7_919 % at
+        if number % self._late == self._late - 1:
+            return number * 7_919_113 % (86_400 + YEAR if self._late == 1 else at)
         return max(0, at - _BEHIND[number % 65_537])
 
     def day(self, number: int) -> datetime:
