@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from onpace.config.settings import KafkaSettings, Settings
     from onpace.deploy.dead_letters import DeadLetters, StoredLetter
 
-__all__ = ["add_to"]
+__all__ = ["Kafka", "add_to", "kafka_of"]
 
 Kafka = Annotated[
     str | None, typer.Option(help="Broker, host:port. [default: that of the running stack]", show_default=False)
@@ -43,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(dlq, name="dlq")
 
 
-def _kafka(settings: Settings, bootstrap: str | None) -> KafkaSettings:
+def kafka_of(settings: Settings, bootstrap: str | None) -> KafkaSettings:
     """The broker given, that of the settings, or that of the stack that runs on the data folder."""
     held = address_of(settings.data)
     found = bootstrap or settings.kafka.bootstrap or (held.kafka if held else None)
@@ -71,7 +71,7 @@ def emit(
     """Send one event, checked against its schema first."""
     settings = settings_with(data=data, kpis=kpis)
     content, at = _content(data_json), _event_time(time)
-    types, broker = catalog_of(settings).events, _kafka(settings, kafka)
+    types, broker = catalog_of(settings).events, kafka_of(settings, kafka)
 
     from onpace.ingest.producer import EventProducer
 
@@ -111,7 +111,7 @@ def replay(
     """Send every event of a file to the running system. Safe to repeat: events keep their ids."""
     settings = settings_with(data=data, kpis=kpis)
     events, catalog = events_file(file), catalog_of(settings)
-    settings = settings.model_copy(update={"kafka": _kafka(settings, kafka)})
+    settings = settings.model_copy(update={"kafka": kafka_of(settings, kafka)})
 
     from onpace.deploy.replaying import feed
 
@@ -193,7 +193,7 @@ def replay_letters(
     if not letters and not reason:
         raise OnPaceError("name the letters to replay, or --reason for all with that reason")
     changes = dict(parse_change(text) for text in set_ or [])
-    broker = _kafka(settings, kafka)
+    broker = kafka_of(settings, kafka)
     with _letters(settings) as found:
         rows = [_one(found, text) for text in letters or []] or found.find(reason=reason, limit=1_000_000, waiting=True)
         _send_again(rows, changes, broker)

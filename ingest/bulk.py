@@ -9,6 +9,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Coroutine, Sequence
+from datetime import timedelta
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ from kafka.partitioner import murmur2
 
 from onpace.config.errors import BrokerUnavailable, InvalidEvent, OnPaceError
 from onpace.config.settings import KafkaSettings
-from onpace.ingest.producer import DeliveryFailed, Failure
+from onpace.ingest.producer import METADATA_AGE, DeliveryFailed, Failure
 from onpace.ingest.topics import MAX_MESSAGE_BYTES, reason_of
 
 __all__ = ["BulkProducer"]
@@ -36,10 +37,19 @@ class BulkProducer:
     after `timeout` seconds raises DeliveryFailed from the next call.
     """
 
-    def __init__(self, bootstrap: str | KafkaSettings, *, topic: str | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        bootstrap: str | KafkaSettings,
+        *,
+        topic: str | None = None,
+        timeout: float = 30.0,
+        metadata_age: timedelta = METADATA_AGE,
+    ) -> None:
+        """`metadata_age`: how long it may take to notice that the topic has grown."""
         self._settings = KafkaSettings(bootstrap=bootstrap) if isinstance(bootstrap, str) else bootstrap
         self._topic = topic or self._settings.topic
         self._timeout = timeout
+        self._metadata_age = metadata_age
         self._slots = threading.BoundedSemaphore(MOST_BATCHES)
         self._state = threading.Lock()
         self._offsets: dict[int, int] = {}
@@ -143,6 +153,7 @@ class BulkProducer:
             "max_batch_size": BATCH_BYTES,
             "max_request_size": MAX_MESSAGE_BYTES * 2,
             "request_timeout_ms": int(self._timeout * 1000),
+            "metadata_max_age_ms": self._metadata_age // timedelta(milliseconds=1),
             "security_protocol": settings.security_protocol,
         }
         if settings.sasl_mechanism:
@@ -157,6 +168,14 @@ class BulkProducer:
             raise BrokerUnavailable(f"Kafka at {self._settings.bootstrap} takes no events for {self._timeout:.0f} s")
         batch.close()
         asyncio.run_coroutine_threadsafe(self._deliver(partition, batch), self._loop)
+        self._notice_growth()
+
+    def _notice_growth(self) -> None:
+        """Keys go where every other producer sends them now."""
+        known = self._producer.client.cluster.partitions_for_topic(self._topic) or ()
+        if len(known) > len(self._partitions):
+            self._partitions = sorted(known)
+            self._partition.cache_clear()
 
     async def _deliver(self, partition: int, batch: Any) -> None:
         count = batch.record_count()

@@ -31,10 +31,12 @@ from onpace.ingest.event import Event
 from onpace.ingest.topics import MAX_MESSAGE_BYTES, kafka_options, reason_of
 from onpace.ingest.validation import EventValidator
 
-__all__ = ["Delivery", "DeliveryFailed", "EventProducer", "Failure", "encode_data"]
+__all__ = ["METADATA_AGE", "Delivery", "DeliveryFailed", "EventProducer", "Failure", "encode_data"]
 
 ENCODER = msgspec.json.Encoder(decimal_format="number")
 SHOWN_FAILURES = 5
+METADATA_AGE = timedelta(minutes=1)
+"""How soon a topic that has grown is noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class EventProducer:
             "delivery_timeout_ms": delivery_ms,
             "request_timeout_ms": max(100, min(30_000, (delivery_ms - linger_ms) // 2)),
             "allow_auto_create_topics": False,
+            "metadata_max_age_ms": METADATA_AGE // timedelta(milliseconds=1),
             "metrics_enabled": False,
         }
         self._connecting = threading.Lock()

@@ -12,16 +12,18 @@ from typing import Any
 from uuid import UUID
 
 from kafka import KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import IncompatibleBrokerVersion, KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
-from onpace.config.errors import BrokerUnavailable
+from onpace.config.errors import BrokerUnavailable, OnPaceError
 from onpace.config.settings import KafkaSettings
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
     "NO_TOPIC_ID",
     "ensure_topics",
+    "grow_topic",
     "kafka_options",
+    "partition_count",
     "reason_of",
     "topic_id",
     "wait_for_broker",
@@ -73,6 +75,35 @@ def topic_id(bootstrap: str | KafkaSettings, topic: str) -> UUID:
         [described] = admin.describe_topics([topic])
         found = described.get("topic_id") or NO_TOPIC_ID
         return found if isinstance(found, UUID) else UUID(str(found))
+
+
+def partition_count(settings: KafkaSettings) -> int:
+    """How many partitions the events topic has. Raises BrokerUnavailable, or OnPaceError when there is no such one."""
+    with _admin(settings) as admin:
+        try:
+            [described] = admin.describe_topics([settings.topic])
+        except UnknownTopicOrPartitionError:
+            described = {"error_code": UnknownTopicOrPartitionError.errno}
+        if described.get("error_code"):
+            raise OnPaceError(f"there is no topic '{settings.topic}' at {_address(settings)} yet")
+        return len(described["partitions"])
+
+
+def grow_topic(settings: KafkaSettings, partitions: int, *, only_ask: bool = False) -> None:
+    """Give the events topic so many partitions, or `only_ask` whether the broker would.
+
+    Raises BrokerUnavailable, or OnPaceError with the broker's reason when it refuses.
+    """
+    with _admin(settings) as admin:
+        try:
+            admin.create_partitions({settings.topic: partitions}, timeout_ms=ANSWER_MS, validate_only=only_ask)
+        except IncompatibleBrokerVersion as exc:
+            raise OnPaceError(
+                f"the broker at {_address(settings)} cannot add partitions. That of `onpace up` makes its topic anew "
+                f"at every start: stop it, set ONPACE_KAFKA__PARTITIONS={partitions}, and start it again"
+            ) from exc
+        except KafkaError as exc:
+            raise OnPaceError(f"Kafka does not grow '{settings.topic}' to {partitions}: {reason_of(exc)}") from exc
 
 
 def wait_for_broker(settings: KafkaSettings, timeout: float, *, alive: Callable[[], bool] = lambda: True) -> None:

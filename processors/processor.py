@@ -17,6 +17,7 @@ from onpace.processors.dedup import DedupIndex
 from onpace.processors.fold import KpiFold, Window, window_column
 from onpace.processors.intake import Batch, Intake, Record
 from onpace.processors.metrics import ProcessorMetrics
+from onpace.processors.newcomers import Newcomers
 from onpace.processors.partials import Slot, distinct_rows, from_store, partial_rows
 from onpace.processors.plan import plan_events
 from onpace.processors.windows import MAX_SLOTS, DimensionCodes, key_columns, window_minutes
@@ -66,6 +67,7 @@ class Processor:
         self._buffered = 0
         self._catalog = catalog
         self._segment = "stream"
+        self._newcomers = Newcomers(writer)
         self.unwritten: Flush | None = None
         """The last flush prepared, until it is known to be written."""
 
@@ -85,13 +87,20 @@ class Processor:
         held = list(self._partitions.values())
         return {(partition.slot.incarnation, partition.slot.partition): partition.starts for partition in held}
 
+    @property
+    def waiting(self) -> Collection[int]:
+        """Partitions that are assigned but not read yet: see `Newcomers`."""
+        return self._newcomers.waiting
+
     def assign(self, partitions: Collection[int], incarnation: UUID, now: datetime) -> dict[int, int | None]:
         """Take over exactly these partitions, and return where each goes on (None: at its beginning).
 
-        A partition already held stays as it is in memory, unless another process has come further with it since.
+        A partition already held stays as it is in memory, unless another process has come further with it since. One
+        that the topic grew by may have to wait (`waiting`).
         """
         for number in [n for n in self._partitions if n not in partitions]:
             self._release(number)
+        self._newcomers.learn(partitions, incarnation)
         resume: dict[int, int | None] = {}
         for number in sorted(partitions):
             checkpoints = self._writer.checkpoints(number)
@@ -102,13 +111,32 @@ class Processor:
                 continue
             if held:
                 self._release(number)
-            if self._fold_dead_lives(number, incarnation, checkpoints):
-                checkpoints = self._writer.checkpoints(number)
-            slot = Slot(self._free_slot(), incarnation, number)
-            newest_ms = max((one.max_arrival_ms for one in checkpoints.values()), default=0)
-            self._open(slot, stored, self._known_ids(slot, stored.offset, newest_ms), now)
-            resume[number] = stored.offset if incarnation in checkpoints else None
+            wait = self._newcomers.has_to_wait(number, incarnation, checkpoints)
+            resume[number] = None if wait else self._take_over(number, incarnation, checkpoints, now)
         return resume
+
+    def open_waiting(self, caught_up: Mapping[int, datetime], now: datetime) -> dict[int, int | None]:
+        """Take over one partition of those that need not wait any longer, and return where it goes on, as `assign`.
+
+        `caught_up`: partition -> the time up to which everything is in the store.
+        """
+        for number, incarnation in self._newcomers.waiting.items():
+            checkpoints = self._writer.checkpoints(number)
+            if not self._newcomers.has_to_wait(number, incarnation, checkpoints, caught_up):
+                resume = {number: self._take_over(number, incarnation, checkpoints, now)}
+                del self._newcomers.waiting[number]
+                return resume
+        return {}
+
+    def _take_over(
+        self, number: int, incarnation: UUID, checkpoints: Mapping[UUID, Stored], now: datetime
+    ) -> int | None:
+        if self._fold_dead_lives(number, incarnation, checkpoints):
+            checkpoints = self._writer.checkpoints(number)
+        stored = checkpoints.get(incarnation, _BEGINNING)
+        slot = Slot(self._free_slot(), incarnation, number)
+        self._open(slot, stored, self._known_ids(slot, stored.offset, checkpoints), now)
+        return stored.offset if incarnation in checkpoints else None
 
     def adopt(self, catalog: Catalog, now: datetime) -> None:
         """Go on with other KPIs. Everything taken must have been written. Raises StoreUnavailable, changing nothing.
@@ -130,15 +158,18 @@ class Processor:
 
     def seek(self, partition: int, offset: int) -> None:
         """The partition goes on at `offset` (its log begins later than the checkpoint, or it has no checkpoint)."""
-        held = self._partitions[partition]
-        held.position = held.flushed = offset
+        self._partitions[partition].position = offset
 
-    def _known_ids(self, slot: Slot, offset: int, newest_ms: int) -> DedupIndex:
-        """The ids that a partition had accepted before `offset`. `newest_ms`: its latest arrival until then."""
+    def _known_ids(self, slot: Slot, offset: int, checkpoints: Mapping[UUID, Stored]) -> DedupIndex:
+        """The ids accepted before `offset` for the keys of a partition."""
         horizon_ms = self._settings.dedup_horizon // timedelta(milliseconds=1)
+        newest_ms = max((one.max_arrival_ms for one in checkpoints.values()), default=0)
+        since_ms, origins = self._newcomers.known_elsewhere(
+            slot.partition, slot.incarnation, checkpoints, newest_ms - horizon_ms, horizon_ms
+        )
         dedup = DedupIndex(horizon_ms)
-        dedup.max_arrival_ms = newest_ms
-        dedup.load(self._writer.accepted_ids(slot, offset, newest_ms - horizon_ms))
+        dedup.load(self._writer.accepted_ids(slot, offset, since_ms, origins))
+        dedup.max_arrival_ms = newest_ms  # its own running maximum, not that of where its keys come from
         return dedup
 
     def _open(self, slot: Slot, stored: Stored, dedup: DedupIndex, now: datetime) -> Partition:
@@ -246,6 +277,12 @@ class Processor:
             self.written()
             events += rows.height
         return events
+
+    def pass_over(self, partition: int, offset: int) -> None:
+        """The partition has no more records before `offset`."""
+        held = self._partitions.get(partition)
+        if held:
+            held.position = max(held.position, offset)
 
     def process(self, records: Mapping[int, Sequence[Record]]) -> None:
         """Take in records, each partition's in the order of its offsets. Records before the position are ignored."""

@@ -199,7 +199,7 @@ def _watermarks(catalog: Catalog, topic: str) -> str:
     names = ", ".join(map(quoted, catalog.events)) or "''"
     here = f"topic = {quoted(topic)}"
     alive = f"incarnation = (SELECT argMax(incarnation, first_seen) FROM incarnations WHERE {here}) AND {here}"
-    count = f"(SELECT argMax(partitions, first_seen) FROM incarnations WHERE {here})"
+    count = f"(SELECT max(partitions) FROM incarnations WHERE {alive})"
     return f"""SELECT event_type,
   if(count() < {count}, {_EPOCH}, min(greatest(latest,
     if({limits} > 0 AND last_anywhere > {_EPOCH},
@@ -210,7 +210,7 @@ def _watermarks(catalog: Catalog, topic: str) -> str:
 FROM (
   SELECT partitions.partition AS partition, declared AS event_type, caught_up, latest, last_anywhere, arrived_anywhere
   FROM (SELECT partition, toDateTime64(max(caught_up_at), 6, 'UTC') AS caught_up, arrayJoin([{names}]) AS declared
-        FROM watermarks WHERE {alive} AND event_type = '' GROUP BY partition) AS partitions
+        FROM watermarks WHERE {alive} AND event_type = '' AND partition < {count} GROUP BY partition) AS partitions
   LEFT JOIN (SELECT partition, toString(event_type) AS event_type, max(max_event_time) AS latest
         FROM watermarks WHERE {alive} AND event_type != '' GROUP BY partition, event_type) AS own
     ON own.partition = partitions.partition AND own.event_type = declared

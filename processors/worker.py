@@ -12,13 +12,14 @@ import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 import faust
 import structlog
-from aiokafka.consumer.fetcher import FetchResult
-from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from aiokafka.errors import OffsetOutOfRangeError
+from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from yarl import URL
 
@@ -26,6 +27,7 @@ from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
 from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
+from onpace.processors.fetching import BatchThread, Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.rebuild import Rebuilder
@@ -40,6 +42,7 @@ _FETCH_WAIT = timedelta(seconds=2)  # aiokafka waits up to 1.5 s at the broker f
 _REVOKE_DEADLINE_SECONDS = 20.0
 _STOP_DEADLINE_SECONDS = 8.0
 _IDENTITY_CHECK = timedelta(seconds=5)
+_METADATA_AGE = timedelta(seconds=30)  # how soon new partitions are noticed
 _INTERVALS_BEHIND = 5  # a flush costs much the same for few rows as for many; who is behind is not up to date anyway
 _GC_THRESHOLDS = (100_000, 50, 100)  # a batch is 20,000 records: with Python's own, a fifth of the time is spent there
 
@@ -56,13 +59,20 @@ class BatchConsumer(Consumer):
         worker = _worker_of(self)
         tps = {tp for tp in self.assignment() if tp.topic == worker.topic}
         known = self._thread._ensure_consumer().partitions_for_topic(worker.topic) or ()
-        resume = await worker.take_over({tp.partition for tp in tps}, len(known))
+        await self.go_on_at(await worker.take_over({tp.partition for tp in tps}, len(known)))
+        self.pause_partitions({tp for tp in tps if tp.partition in worker.processor.waiting})
+
+    async def go_on_at(self, resume: Mapping[int, int | None]) -> None:
+        """Seek each partition to its checkpoint, or to its beginning (None, or where offsets are gone)."""
+        worker = _worker_of(self)
+        tps = {TP(worker.topic, partition) for partition in resume}
         earliest = await self.earliest_offsets(*tps) if tps else {}
         for tp in tps:
             offset = worker.resume_offset(tp.partition, resume[tp.partition], int(earliest.get(tp) or 0))
             await self._seek(tp, offset)
             self._read_offset[tp] = offset or None
             self._committed_offset[tp] = offset or None
+        self.resume_partitions(tps)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
         """Nothing: only a flush commits."""
@@ -77,17 +87,17 @@ class BatchConsumer(Consumer):
         except TimeoutError:
             log.warning("gave partitions up before the flush was written; they will be read again")
 
-    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+    def _new_consumer_thread(self) -> BatchThread:
         return BatchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _drain_messages(self, fetcher: Any) -> None:
         worker = _worker_of(self)
         try:
             while not (self.should_stop or fetcher.should_stop):
-                records, _ = await self._wait_next_records(0.2)
+                records = await self._next_records()
                 while not (self.flow_active or self.should_stop or fetcher.should_stop):
                     await asyncio.sleep(0.05)  # a rebalance: afterwards the offsets tell whether these are still due
-                await worker.take(self, records or {})
+                await worker.take(self, records)
                 await asyncio.sleep(0)
         except asyncio.CancelledError:
             if not self.app.should_stop:
@@ -96,28 +106,25 @@ class BatchConsumer(Consumer):
             log.exception("the processor stops: a restart is safe")
             raise
 
+    async def _next_records(self) -> dict[TP, Fetched]:
+        worker = _worker_of(self)
+        records: Any = None
+        try:
+            records, _ = await self._wait_next_records(0.2)
+        except OffsetOutOfRangeError:
+            positions = worker.processor.positions
+            earliest = await self.earliest_offsets(*(TP(worker.topic, partition) for partition in positions))
+            gone = {tp.partition for tp, offset in earliest.items() if offset and offset > positions[tp.partition]}
+            if not gone:
+                raise
+            await self.go_on_at({partition: positions[partition] for partition in gone})
+        return records or {}
+
 
 def _worker_of(consumer: Consumer) -> Worker:
     transport = consumer.transport
     assert isinstance(transport, BatchTransport)
     return transport.worker
-
-
-class BatchThread(AIOKafkaConsumerThread):
-    """Fetches records as they are in the log: an object of eleven fields for each would cost as much as decoding it."""
-
-    async def _fetch_records(
-        self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
-    ) -> Any:
-        for fetched in list(consumer._fetcher._records.values()):
-            if isinstance(fetched, FetchResult):
-                fetched._partition_records._consumer_record = _as_it_is
-        return await super()._fetch_records(consumer, active_partitions, timeout, max_records)
-
-
-def _as_it_is(_: TP, record: Any) -> Any:
-    """Has offset, timestamp, value and headers, as `intake.Record` wants."""
-    return record
 
 
 class BatchTransport(Transport):
@@ -166,7 +173,6 @@ class Worker:
         self._rebuild: asyncio.Task[None] | None = None
         self._gaps_looked_for = False
         self._partition_count = 1
-        self._sought: dict[int, int] = {}  # partition -> the position to which it was sought back last
         self.app = self._faust_app(kafka)
 
     def _faust_app(self, kafka: KafkaSettings) -> Any:
@@ -187,6 +193,7 @@ class Worker:
             broker_max_poll_records=self._settings.poll_events,
             broker_max_poll_interval=900.0,
             broker_credentials=_credentials(kafka),
+            consumer_metadata_max_age_ms=_METADATA_AGE // timedelta(milliseconds=1),
             loghandlers=[],
         )
         transport = BatchTransport(servers, app)
@@ -253,7 +260,8 @@ class Worker:
         def load() -> dict[int, int | None]:
             self._incarnation = self._identity()
             self._partition_count, self._gaps_looked_for = known, False
-            self._writer.record_incarnation(self._incarnation, max(known, 1), self._clock())
+            if known:
+                self._writer.record_incarnation(self._incarnation, known, self._clock())
             return self.processor.assign(partitions, self._incarnation, self._clock())
 
         return await self._until_it_works("take over", load)
@@ -262,6 +270,8 @@ class Worker:
         """Where to seek: the checkpoint, or the beginning. Offsets that are gone are counted and logged."""
         if checkpoint is not None and checkpoint >= earliest:
             return checkpoint
+        if partition in self.processor.waiting:
+            return earliest
         if checkpoint is not None:
             self._metrics.offset_gap.inc(earliest - checkpoint)
             log.error(
@@ -273,20 +283,21 @@ class Worker:
         self.processor.seek(partition, earliest)
         return earliest
 
-    async def take(self, consumer: Any, records: Mapping[TP, list[Any]]) -> None:
+    async def take(self, consumer: Any, records: Mapping[TP, Fetched]) -> None:
         """Process one fetched batch, and flush when it is time."""
         now = self._clock()
-        batch = {tp.partition: part for tp, part in records.items() if tp.topic == self.topic and part}
+        batch = {tp.partition: part for tp, part in records.items() if tp.topic == self.topic}
         for tp in records:
             self.app.monitor.stream_inbound_time[tp] = consumer.loop.time()
         due = await self._due(consumer, batch)
         if due:
-            await self._run(lambda: self.processor.process(due))
+            await self._run(lambda: self._process(due))
         self._metrics.heartbeat.set(now.timestamp())
         full = self.processor.buffered >= self._settings.flush_events
         behind = max(self._lags(consumer).values(), default=0) > self._settings.poll_events
         if full or now - self._last_flush >= self._settings.flush_interval * (_INTERVALS_BEHIND if behind else 1):
             await self.flush(consumer)
+            await self._open_waiting(consumer)
             self._fill_gaps()
         if self._next is not None:
             await self._adopt(consumer)
@@ -315,20 +326,30 @@ class Worker:
     def _interrupted(self, catalog: Catalog) -> bool:
         return self._stopping or self._rebuilder is None or self._rebuilder.catalog is not catalog
 
-    async def _due(self, consumer: Any, batch: Mapping[int, list[Any]]) -> dict[int, list[Any]]:
-        """The records of partitions held that follow what was taken of them.
+    async def _open_waiting(self, consumer: Any) -> None:
+        """Begin with partitions that had to wait for others."""
+        while self.processor.waiting:
+            open_one = partial(self.processor.open_waiting, self._caught_up(consumer), self._clock())
+            opened = await self._until_it_works("take over", open_one)
+            if not opened:
+                break
+            await consumer.go_on_at(opened)
 
-        Where some are missing in between, they are fetched again, once: a batch may get lost in a rebalance. What is
-        missing then as well is no record (the log was compacted, or a transaction ended there).
-        """
-        positions, due = self.processor.positions, dict[int, list[Any]]()
+    def _process(self, due: Mapping[int, Fetched]) -> None:
+        self.processor.process(due)
+        for number, part in due.items():
+            self.processor.pass_over(number, part.end)
+
+    async def _due(self, consumer: Any, batch: Mapping[int, Fetched]) -> dict[int, Fetched]:
+        """What follows what was taken of the partitions held. Where a batch got lost (a rebalance may do that), the
+        partition is fetched again from there."""
+        positions, due = self.processor.positions, dict[int, Fetched]()
         for number, part in batch.items():
             position = positions.get(number)
             if position is None:
                 continue
-            if part[0].offset > position and self._sought.get(number) != position:
-                self._sought[number] = position
-                log.warning("offsets are missing: fetching again", partition=number, at=position, got=part[0].offset)
+            if part.begin > position:
+                log.warning("a fetched batch was lost: fetching again", partition=number, at=position, got=part.begin)
                 await consumer._seek(TP(self.topic, number), position)
             else:
                 due[number] = part

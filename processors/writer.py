@@ -6,6 +6,7 @@ be committed. Every step may be repeated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from onpace.config.kpi import SimpleKpi
 from onpace.ingest.deadletters import DeadLetter
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.fold import Window
+from onpace.processors.growth import Growth, Origin
 from onpace.processors.partials import READ_BACK_COLUMNS, Slot
 
 __all__ = ["EPOCH", "Checkpoint", "Flush", "StoreWriter", "Stored", "Watermark"]
@@ -205,6 +207,45 @@ class StoreWriter:
                 [(self.topic, incarnation, partitions, now)],
             )
 
+    def record_growth(self, incarnation: UUID, growth: Growth) -> None:
+        """Note that the topic is about to grow. Until its new partitions are read, watermarks stay where they are."""
+        self._store.insert(
+            "growths",
+            ["topic", "incarnation", "partitions_before", "partitions_after", "grown_at", "settled_at"],
+            [(self.topic, incarnation, growth.before, growth.after, growth.grown_at, growth.settled_at)],
+        )
+        slots = [Slot(0, incarnation, number) for number in range(growth.before, growth.after)]
+        self._write_watermarks([Watermark(slot, "", caught_up_at=growth.grown_at) for slot in slots])
+
+    def growths(self, incarnation: UUID) -> list[Growth]:
+        """How the topic has grown in this life, through `onpace topics grow`."""
+        rows = self._store.query(
+            "SELECT partitions_before, partitions_after, grown_at, settled_at FROM growths FINAL "
+            "WHERE topic = {topic:String} AND incarnation = {incarnation:UUID}",
+            {"topic": self.topic, "incarnation": str(incarnation)},
+        )
+        return [Growth(*row) for row in rows]
+
+    def partition_counts(self, incarnation: UUID | None = None) -> set[int]:
+        """How many partitions the topic has and had, in one life or in all."""
+        rows = self._store.query(
+            "SELECT DISTINCT partitions FROM incarnations WHERE topic = {topic:String}"
+            + (" AND incarnation = {incarnation:UUID}" if incarnation else ""),
+            {"topic": self.topic, "incarnation": str(incarnation)},
+        )
+        return {int(count) for (count,) in rows}
+
+    def read_until(self, incarnation: UUID, partition: int) -> datetime:
+        """The arrival time up to which a partition has been read and archived."""
+        where = "topic = {topic:String} AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32}"
+        rows = self._store.query(
+            f"SELECT greatest((SELECT max(max_arrival) FROM checkpoints WHERE {where}), "
+            f"(SELECT max(caught_up_at) FROM watermarks WHERE {where} AND event_type = ''))",
+            {"topic": self.topic, "incarnation": str(incarnation), "partition": partition},
+        )
+        latest: datetime = rows[0][0]
+        return latest
+
     def record_definitions(self, kpis: Iterable[SimpleKpi], now: datetime) -> None:
         """Note what each definition means, for those who read the tables."""
         known = set(self._store.query("SELECT DISTINCT kpi, definition FROM kpi_definitions"))
@@ -231,17 +272,28 @@ class StoreWriter:
         )
         return {name: int(latest) for name, latest in rows}
 
-    def accepted_ids(self, slot: Slot, before: int, since_ms: int) -> Iterator[tuple[bytes, int, int]]:
-        """(digest, arrival ms, data hash) of the ids accepted in a partition over all lives of the topic, oldest first.
+    def accepted_ids(
+        self, slot: Slot, before: int, since_ms: int, origins: Sequence[Origin] = ()
+    ) -> Iterator[tuple[bytes, int, int]]:
+        """(digest, arrival ms, data hash) of the ids accepted for a partition's keys over all lives of the topic.
 
-        Of the life `slot` only offsets below `before` count: what follows will be read again.
+        Oldest first. `origins`: where its keys were earlier in the life `slot`.
+        Of the life `slot` only offsets below `before` count: what follows will be read again. Other lives may have had
+        another number of partitions: there a key is in any whose number agrees modulo the greatest common divisor.
         """
+        shared = math.gcd(*self.partition_counts()) or 1
+        earlier = "".join(
+            f" OR (incarnation = {{incarnation:UUID}} AND partition = {int(origin.partition)} "
+            f"AND arrival <= fromUnixTimestamp64Milli({(origin.until - EPOCH) // timedelta(milliseconds=1)}))"
+            for origin in origins
+        )
         table = self._store.query_arrow(
             "SELECT id_hash, toUnixTimestamp64Milli(arrival) AS ms, data_hash FROM events "
-            "WHERE topic = {topic:String} AND partition = {partition:UInt32} AND duplicate = 0 "
-            "AND arrival >= fromUnixTimestamp64Milli({since:Int64}) "
-            "AND (incarnation != {incarnation:UUID} OR offset < {before:UInt64}) ORDER BY arrival, offset",
-            {**self._slot(slot), "before": before, "since": max(0, since_ms)},
+            "WHERE topic = {topic:String} AND duplicate = 0 AND arrival >= fromUnixTimestamp64Milli({since:Int64}) "
+            "AND ((incarnation = {incarnation:UUID} AND partition = {partition:UInt32} AND offset < {before:UInt64}) "
+            "OR (incarnation != {incarnation:UUID} AND partition % {shared:UInt32} = {partition:UInt32} % "
+            f"{{shared:UInt32}}){earlier}) ORDER BY arrival, offset",
+            {**self._slot(slot), "before": before, "since": max(0, since_ms), "shared": shared},
         )
         for part in table.to_batches(max_chunksize=_IDS_PER_BATCH):
             digests, arrivals, hashes = (part.column(k) for k in range(3))

@@ -56,7 +56,7 @@ class Worker:
         """Take over exactly these partitions, and go on where the store says."""
         resume = self.processor.assign(partitions, life, tick())
         for partition, offset in resume.items():
-            if offset is None and self._logs[partition]:
+            if offset is None and self._logs[partition] and partition not in self.processor.waiting:
                 self.processor.seek(partition, self._logs[partition][0].offset)
         return resume
 

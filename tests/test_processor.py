@@ -262,7 +262,7 @@ def test_what_a_dead_life_archived_past_its_checkpoint_is_folded_by_its_successo
 
 def test_a_store_that_fails_while_a_dead_life_is_folded_loses_nothing_of_other_partitions(store: ClickHouse) -> None:
     """The new partition's history is folded by a processor of its own."""
-    sent = [some_orders(20), [visit(str(at), START + timedelta(hours=at)) for at in range(20)]]
+    sent = [some_orders(20), [visit(f"v{at}", START + timedelta(hours=at)) for at in range(20)]]
     first = world(store, EVERYTHING, {0: log_of(sent[0])})
     first.take(0, 20)
     first.crash_at = "events"

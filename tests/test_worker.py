@@ -18,6 +18,7 @@ from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, StoreUnavailable
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
+from onpace.processors.fetching import Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
 from onpace.processors.worker import Worker
@@ -38,12 +39,22 @@ class FakeProcessor:
         self.sought: list[tuple[int, int]] = []
         self.unwritten: Flush | None = None
         self.adopted: list[tuple[Catalog, int]] = []
+        self.waiting: dict[int, object] = {}
+
+    def pass_over(self, partition: int, offset: int) -> None:
+        """Nothing is left before this offset."""
+        self.positions[partition] = offset
+
+    def open_waiting(self, caught_up: Mapping[int, datetime], now: datetime) -> dict[int, int | None]:
+        """One that waits."""
+        return {self.waiting.popitem()[0]: None} if self.waiting else {}
 
     def process(self, records: Mapping[int, list[Record]]) -> None:
         """Take everything."""
         for partition, part in records.items():
             self.taken += [record.offset for record in part]
-            self.positions[partition] = part[-1].offset + 1
+            if part:
+                self.positions[partition] = part[-1].offset + 1
 
     def prepare(self, now: datetime, caught_up: object = None, *, input_end: object = None) -> Flush:
         """A flush up to here."""
@@ -112,6 +123,7 @@ class FakeConsumer:
         self.loop = asyncio.get_running_loop()
         self.sought: list[tuple[int, int]] = []
         self.committed: list[dict[Any, int]] = []
+        self.resumed: list[Mapping[int, int | None]] = []
         self._thread = self
         self.gate: asyncio.Event | None = None
         self.high = 20
@@ -119,6 +131,10 @@ class FakeConsumer:
 
     async def _seek(self, tp: Any, offset: int) -> None:
         self.sought.append((tp.partition, offset))
+
+    async def go_on_at(self, resume: Mapping[int, int | None]) -> None:
+        """Partitions that are read from now on."""
+        self.resumed.append(resume)
 
     async def _commit(self, offsets: dict[Any, int]) -> None:
         self.committed.append(offsets)
@@ -159,10 +175,11 @@ class Stage:
             rebuilder=self.rebuilder,  # type: ignore[arg-type]
         )
 
-    async def take(self, first: int, count: int, partition: int = 0) -> None:
-        """Hand over a batch."""
+    async def take(self, first: int, count: int, partition: int = 0, *, begin: int | None = None) -> None:
+        """Hand over a batch. `begin`: from which offset on there is nothing before it, if not from the first."""
         records = [Record(offset, 0, b"") for offset in range(first, first + count)]
-        await self.worker.take(self.consumer, {TP(TOPIC, partition): records})
+        fetched = Fetched(records, first if begin is None else begin, first + count)
+        await self.worker.take(self.consumer, {TP(TOPIC, partition): fetched})
 
     def count(self, name: str, **labels: str) -> float:
         """A counter's value."""
@@ -178,18 +195,44 @@ def staged(scene: Callable[[Stage], Awaitable[None]], **more: Any) -> None:
     asyncio.run(run())
 
 
-def test_a_batch_that_skips_offsets_is_fetched_again() -> None:
-    """Once: what is missing then too is no record."""
+def test_a_batch_after_one_that_got_lost_is_fetched_again() -> None:
+    """From where the lost one began."""
 
     async def scene(stage: Stage) -> None:
         await stage.take(15, 5)
         assert (stage.processor.taken, stage.consumer.sought) == ([], [(0, 10)])
         await stage.take(10, 10)
         assert stage.processor.taken == list(range(10, 20))
-        await stage.take(22, 1)
-        await stage.take(22, 1)
-        assert stage.processor.taken[-1] == 22
-        assert stage.consumer.sought == [(0, 10), (0, 20)]
+        assert stage.consumer.sought == [(0, 10)]
+
+    staged(scene)
+
+
+def test_offsets_without_a_record_are_passed_over() -> None:
+    """An aborted transaction, a marker or compaction leaves them; at the end of the log too, where nothing is left to
+    read then."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.take(15, 3, begin=10)
+        await stage.take(20, 0, begin=18)
+        await stage.worker.flush(stage.consumer)
+        assert (stage.processor.taken, stage.consumer.sought) == ([15, 16, 17], [])
+        assert stage.writer.offsets == [20]
+        assert stage.count("onpace_consumer_lag_events", topic=TOPIC, partition="0") == 0
+
+    staged(scene)
+
+
+def test_a_partition_that_waited_is_read_once_it_is_open() -> None:
+    """It is asked for after each flush."""
+
+    async def scene(stage: Stage) -> None:
+        stage.processor.waiting = {4: LIFE, 5: LIFE}
+        await stage.take(10, 1)
+        assert stage.consumer.resumed == []
+        stage.now += timedelta(days=2)
+        await stage.take(11, 1)
+        assert stage.consumer.resumed == [{5: None}, {4: None}]
 
     staged(scene)
 
