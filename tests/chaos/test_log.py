@@ -1,0 +1,145 @@
+"""The log itself changes: it grows, has gaps, loses its beginning, and is read from the start again."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+
+import httpx
+import pytest
+from kafka import KafkaConsumer, TopicPartition
+from stacks import onpace, output, until
+
+from chaos.arena import Arena
+from chaos.feed import Feed
+from chaos.recount import Lines, read_file
+from onpace.ingest.bulk import BulkProducer
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
+
+
+def settings(arena: Arena) -> dict[str, str]:
+    """What a command needs to find the arena's servers."""
+    return {
+        "ONPACE_KAFKA__BOOTSTRAP": arena.bootstrap,
+        "ONPACE_KAFKA__TOPIC": arena.settings.topic,
+        "ONPACE_CLICKHOUSE__URL": arena.clickhouse,
+    }
+
+
+def log_of(arena: Arena) -> dict[tuple[int, int], bytes]:
+    """(partition, offset) -> value of all that is in the log and committed."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=arena.kafka.address, isolation_level="read_committed", enable_auto_commit=False
+    )
+    try:
+        tps = [TopicPartition(arena.settings.topic, number) for number in range(arena.settings.partitions)]
+        consumer.assign(tps)
+        consumer.seek_to_beginning(*tps)
+        ends, found = consumer.end_offsets(tps), {}
+        while any(consumer.position(tp) < end for tp, end in ends.items()):
+            for tp, records in consumer.poll(1000).items():
+                found.update({(tp.partition, record.offset): record.value for record in records})
+        return found
+    finally:
+        consumer.close()
+
+
+def ends_of(arena: Arena) -> dict[int, int]:
+    """Partition -> offset after the last in the log, markers of transactions included."""
+    consumer = KafkaConsumer(bootstrap_servers=arena.kafka.address)
+    try:
+        tps = [TopicPartition(arena.settings.topic, number) for number in range(arena.settings.partitions)]
+        return {tp.partition: offset for tp, offset in consumer.end_offsets(tps).items()}
+    finally:
+        consumer.close()
+
+
+def what_remains(arena: Arena, values: Sequence[bytes]) -> Lines:
+    """Of the lines sent, those whose bytes are among these."""
+    lines = read_file(arena.feed.file)
+    kept = {(event["source"], event["id"]) for value in values if (event := _event(value))}
+    lines.events = [event for event in lines.events if (event.source, event.id) in kept]
+    remaining = list(values)
+    lines.malformed = [line for line in lines.malformed if line in remaining]
+    return lines
+
+
+def _event(value: bytes) -> dict[str, str]:
+    try:
+        event = json.loads(value)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) and {"source", "id"} <= event.keys() else {}
+
+
+def metric(arena: Arena, name: str, number: str) -> float:
+    """A counter of a running processor."""
+    found = re.search(r'"url": "(http[^"]+)"', arena.running[name].text)
+    assert found is not None, arena.running[name].text
+    text = httpx.get(f"{found[1]}/metrics", timeout=30).text
+    values = re.findall(rf"^{number}(?:{{.*}})? (\S+)$", text, re.MULTILINE)
+    return sum(map(float, values))
+
+
+def test_duplicates_stay_duplicates_when_the_topic_grows(arena: Arena) -> None:
+    """From 4 to 8 partitions under load: sent before and after, by producers that know and some that do not yet."""
+    grown = arena.settings.model_copy(update={"partitions": 8})
+    arena.feed = Feed(
+        arena.settings,
+        arena.feed.file,
+        f"{arena.seed}/feed",
+        lambda: BulkProducer(arena.settings, timeout=10, metadata_age=timedelta(seconds=1)).connect(),
+    )
+    stale = Feed(
+        arena.settings,
+        arena.folder / "stale.jsonl",
+        f"{arena.seed}/stale",
+        lambda: BulkProducer(arena.settings, timeout=10, metadata_age=timedelta(hours=1)).connect(),
+    )
+    before, meanwhile, fresh_first = (arena.feed.some_lines(count) for count in (300, 150, 150))
+    arena.start_processor("one")
+    arena.start_processor("two")
+    arena.feed.send_lines(before)
+    stale.send_lines(before[:10])
+    with arena.feed.under_load(rate=200):
+        arena.until_working("one")
+        arena.until_working("two")
+        answer = onpace("topics", "grow", 6, cwd=arena.folder, **settings(arena))
+        assert (answer.returncode, "choose 8" in answer.stderr) == (1, True)
+        assert "has 8 partitions now" in output(
+            "topics", "grow", 8, "--settle", "30s", cwd=arena.folder, **settings(arena)
+        )
+        settled = time.monotonic() + 30
+        arena.faults["growth"] += 1
+        arena.settings = grown
+        stale.send_lines(meanwhile)
+        until(lambda: {4, 5, 6, 7} <= arena.feed.offsets.keys(), "the feed notices", 30)
+        arena.feed.send_lines([*meanwhile, *fresh_first, *before[:150]])
+        stale.send_lines(fresh_first)
+        assert time.monotonic() < settled - 2, "the machine is too slow for this settling time"
+        arena.kill("one")  # the next one asks for metadata and finds the new partitions
+        arena.start_processor("one")
+
+        def all_read() -> bool:
+            text = arena.running["one"].text + arena.running["two"].text
+            return all(
+                re.search(rf'^(?=.*"partition taken over")(?=.*"partition": {number}\b)', text, re.MULTILINE)
+                for number in range(8)
+            )
+
+        until(all_read, "all eight are read", 75)
+        arena.kill("two")
+        arena.start_processor("two")
+        arena.feed.send_lines([*before, *meanwhile, *fresh_first])
+    for partition, offset in stale.offsets.items():
+        arena.feed.offsets[partition] = max(offset, arena.feed.offsets.get(partition, 0))
+    stale.close()
+    arena.drained()
+    text = arena.running["one"].text + arena.running["two"].text
+    assert "a new partition waits" in text
+    assert "without `onpace topics grow`" not in text
+    arena.audit("12 growth from 4 to 8 partitions")
