@@ -18,7 +18,7 @@ from uuid import UUID
 
 import faust
 import structlog
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from yarl import URL
@@ -111,6 +111,8 @@ class BatchConsumer(Consumer):
         records: Any = None
         try:
             records, _ = await self._wait_next_records(0.2)
+        except NoOffsetForPartitionError as exc:  # aiokafka had no position before `perform_seek` gave it one
+            log.debug("fetched too early", reason=str(exc))
         except OffsetOutOfRangeError:
             positions = worker.processor.positions
             earliest = await self.earliest_offsets(*(TP(worker.topic, partition) for partition in positions))

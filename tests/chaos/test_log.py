@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import timedelta
 
 import httpx
 import pytest
+from aiokafka import AIOKafkaProducer
 from kafka import KafkaConsumer, TopicPartition
 from stacks import onpace, output, until
 
 from chaos.arena import Arena
-from chaos.feed import Feed
+from chaos.feed import Feed, Mix
 from chaos.recount import Lines, read_file
 from onpace.ingest.bulk import BulkProducer
 
@@ -58,22 +60,20 @@ def ends_of(arena: Arena) -> dict[int, int]:
         consumer.close()
 
 
-def what_remains(arena: Arena, values: Sequence[bytes]) -> Lines:
+def what_remains(arena: Arena, values: Collection[bytes]) -> Lines:
     """Of the lines sent, those whose bytes are among these."""
-    lines = read_file(arena.feed.file)
-    kept = {(event["source"], event["id"]) for value in values if (event := _event(value))}
+    lines, kept = read_file(arena.feed.file), set(map(_identity, values))
     lines.events = [event for event in lines.events if (event.source, event.id) in kept]
-    remaining = list(values)
-    lines.malformed = [line for line in lines.malformed if line in remaining]
+    lines.malformed = [line for line in lines.malformed if line in values]
     return lines
 
 
-def _event(value: bytes) -> dict[str, str]:
+def _identity(value: bytes) -> tuple[str, str]:
     try:
         event = json.loads(value)
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) and {"source", "id"} <= event.keys() else {}
+        return event["source"], event["id"]
+    except (ValueError, KeyError, TypeError):
+        return "", ""
 
 
 def metric(arena: Arena, name: str, number: str) -> float:
@@ -100,7 +100,7 @@ def test_duplicates_stay_duplicates_when_the_topic_grows(arena: Arena) -> None:
         f"{arena.seed}/stale",
         lambda: BulkProducer(arena.settings, timeout=10, metadata_age=timedelta(hours=1)).connect(),
     )
-    before, meanwhile, fresh_first = (arena.feed.some_lines(count) for count in (300, 150, 150))
+    before, meanwhile, fresh_first = (arena.feed.some_lines(count, Mix(malformed=0)) for count in (300, 150, 150))
     arena.start_processor("one")
     arena.start_processor("two")
     arena.feed.send_lines(before)
@@ -143,3 +143,47 @@ def test_duplicates_stay_duplicates_when_the_topic_grows(arena: Arena) -> None:
     assert "a new partition waits" in text
     assert "without `onpace topics grow`" not in text
     arena.audit("12 growth from 4 to 8 partitions")
+
+
+def test_an_aborted_transaction_never_happened(arena: Arena) -> None:
+    """Its events count nowhere; the offsets that it and the markers take up are passed over, not fetched again."""
+    arena.start_processor("one")
+    arena.until_working("one")
+    arena.feed.send(300)
+    for number in range(8):
+        abandoned = arena.feed.some_lines(40, Mix(malformed=0, duplicates=0))
+        asyncio.run(_transaction(arena, abandoned, commit=False))
+        arena.faults["aborted transaction"] += 1
+        kept = arena.feed.some_lines(40)
+        if number % 2:
+            arena.kill("one")
+            arena.start_processor("one")
+        asyncio.run(_transaction(arena, kept, commit=True))
+        arena.feed.send_lines(kept)
+        arena.feed.send(100 if number < 7 else 0)
+    asyncio.run(_transaction(arena, arena.feed.some_lines(40), commit=False))
+    ends = ends_of(arena)
+    until(lambda: all(arena.committed().get(number, 0) >= end for number, end in ends.items()), f"read to {ends}", 120)
+    assert "fetching again" not in arena.running["one"].text
+    arena.audit("12 aborted transactions", lines=arena_lines(arena), gaps=True)
+
+
+def arena_lines(arena: Arena) -> Lines:
+    """What was sent, once the watcher has stopped."""
+    arena.watcher.stop()
+    return read_file(arena.feed.file)
+
+
+async def _transaction(arena: Arena, lines: Collection[tuple[bytes, bytes]], *, commit: bool) -> None:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=arena.kafka.address, transactional_id=arena.settings.topic, key_serializer=None
+    )
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for key, value in lines:
+            await producer.send(arena.settings.topic, value, key)
+        await producer.flush()
+        await (producer.commit_transaction() if commit else producer.abort_transaction())
+    finally:
+        await producer.stop()
