@@ -129,7 +129,7 @@ def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> 
 ) AS judged ON judged.Start = window_start AND judged.Series = {series}"""
     return f"""WITH {extent_sql(catalog, kpi)} AS Extent
 SELECT window_start, window_end, {dims}value, numerator, denominator,
-  (window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH})) AS complete, revision,
+  ifNull(window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH}), 0) AS complete, revision,
   {target} AS target,
   {"judged.Attainment" if targets else "CAST(NULL, 'Nullable(Float64)')"} AS attainment,
   {"judged.Status" if targets else "''"} AS status
