@@ -175,6 +175,8 @@ class Worker:
         self._rebuild: asyncio.Task[None] | None = None
         self._gaps_looked_for = False
         self._partition_count = 1
+        self._uncommitted: dict[int, int] = {}
+        """Partition -> offset that is in the store and not yet, as far as is known, in Kafka."""
         self.app = self._faust_app(kafka)
 
     def _faust_app(self, kafka: KafkaSettings) -> Any:
@@ -264,7 +266,12 @@ class Worker:
             self._partition_count, self._gaps_looked_for = known, False
             if known:
                 self._writer.record_incarnation(self._incarnation, known, self._clock())
-            return self.processor.assign(partitions, self._incarnation, self._clock())
+            held = self.processor.positions
+            resume = self.processor.assign(partitions, self._incarnation, self._clock())
+            kept = {n: offset for n, offset in self._uncommitted.items() if n in held and held[n] == resume.get(n)}
+            loaded = {n: offset for n, offset in resume.items() if offset is not None and held.get(n) != offset}
+            self._uncommitted = kept | loaded  # whoever stored a checkpoint may have died before the commit
+            return resume
 
         return await self._until_it_works("take over", load)
 
@@ -369,14 +376,18 @@ class Worker:
             caught_up = self._caught_up(consumer)
             with self._metrics.flush_seconds.time():
                 await self._until_it_works("flush", self._write)
-                flush = await self._until_it_works(
+                await self._until_it_works(
                     "fold", lambda: self.processor.prepare(now, caught_up if self._live else {}, input_end=input_end)
                 )
                 await self._until_it_works("flush", self._write)
             self._last_flush = now
-            offsets = {TP(self.topic, c.slot.partition): c.offset for c in flush.checkpoints}
-            if offsets:
-                await consumer._commit(offsets)
+            await self._commit(consumer)
+
+    async def _commit(self, consumer: Any) -> None:
+        """Commit what is in the store, also by a flush that was broken off before it came to this."""
+        offsets = dict(self._uncommitted)
+        if offsets and await consumer._commit({TP(self.topic, n): offset for n, offset in offsets.items()}):
+            self._uncommitted = {n: at for n, at in self._uncommitted.items() if offsets.get(n) != at}
 
     def _write(self) -> None:
         flush = self.processor.unwritten
@@ -390,6 +401,7 @@ class Worker:
                 log.warning("dead-letter topic not written", reason=str(exc))
         self._metrics.flushed(self._writer.write(flush))
         self.processor.written()
+        self._uncommitted |= {c.slot.partition: c.offset for c in flush.checkpoints}
 
     def _lags(self, consumer: Any) -> dict[TP, int]:
         """How many offsets are left to read of each partition, as far as the broker has said so."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -40,6 +41,8 @@ class FakeProcessor:
         self.unwritten: Flush | None = None
         self.adopted: list[tuple[Catalog, int]] = []
         self.waiting: dict[int, object] = {}
+        self.flushed = -1
+        self.resume: dict[int, int | None] = {}
 
     def pass_over(self, partition: int, offset: int) -> None:
         """Nothing is left before this offset."""
@@ -48,6 +51,10 @@ class FakeProcessor:
     def open_waiting(self, caught_up: Mapping[int, datetime], now: datetime) -> dict[int, int | None]:
         """One that waits."""
         return {self.waiting.popitem()[0]: None} if self.waiting else {}
+
+    def assign(self, partitions: set[int], incarnation: object, now: datetime) -> dict[int, int | None]:
+        """As told."""
+        return self.resume
 
     def process(self, records: Mapping[int, list[Record]]) -> None:
         """Take everything."""
@@ -59,7 +66,10 @@ class FakeProcessor:
     def prepare(self, now: datetime, caught_up: object = None, *, input_end: object = None) -> Flush:
         """A flush up to here."""
         assert self.unwritten is None
-        self.unwritten = Flush(checkpoints=[Checkpoint(SLOT, self.positions[0], 0)], dead=[(SLOT, LETTER)])
+        moved = self.positions[0] != self.flushed
+        self.flushed = self.positions[0]
+        checkpoints = [Checkpoint(SLOT, self.positions[0], 0)] if moved else []
+        self.unwritten = Flush(checkpoints=checkpoints, dead=[(SLOT, LETTER)])
         return self.unwritten
 
     def written(self) -> None:
@@ -87,9 +97,15 @@ class FakeWriter:
     def __init__(self) -> None:
         self.offsets: list[int] = []
         self.failures = 0
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def record_incarnation(self, *_: object) -> None:
+        """Not kept."""
 
     def write(self, flush: Flush) -> dict[str, int]:
         """Keep one."""
+        self.gate.wait()
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("away")
@@ -125,7 +141,7 @@ class FakeConsumer:
         self.committed: list[dict[Any, int]] = []
         self.resumed: list[Mapping[int, int | None]] = []
         self._thread = self
-        self.gate: asyncio.Event | None = None
+        self.accepts = True
         self.high = 20
         """The offset after the last one in the log."""
 
@@ -136,8 +152,9 @@ class FakeConsumer:
         """Partitions that are read from now on."""
         self.resumed.append(resume)
 
-    async def _commit(self, offsets: dict[Any, int]) -> None:
+    async def _commit(self, offsets: dict[Any, int]) -> bool:
         self.committed.append(offsets)
+        return self.accepts
 
     def _ensure_consumer(self) -> FakeConsumer:
         return self
@@ -347,6 +364,52 @@ def test_a_flush_broken_off_before_it_was_written_comes_first_next_time() -> Non
         await stage.worker.flush(stage.consumer)
         assert stage.writer.offsets == [10, 15]
         assert stage.processor.unwritten is None
+
+    staged(scene)
+
+
+def test_a_flush_broken_off_while_it_was_written_is_committed_next_time() -> None:
+    """Faust cancels the fetcher first when it stops; by the next flush there is nothing new."""
+
+    async def scene(stage: Stage) -> None:
+        stage.writer.gate.clear()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stage.worker.flush(stage.consumer), 0.05)
+        stage.writer.gate.set()
+        await stage.worker.flush(stage.consumer)
+        assert (stage.writer.offsets, stage.consumer.committed) == ([10], [{TP(TOPIC, 0): 10}])
+        await stage.worker.flush(stage.consumer)
+        assert len(stage.consumer.committed) == 1
+
+    staged(scene)
+
+
+def test_a_commit_that_the_group_refuses_is_made_again() -> None:
+    """Its generation was over; the offset is in the store all the same."""
+
+    async def scene(stage: Stage) -> None:
+        stage.consumer.accepts = False
+        await stage.worker.flush(stage.consumer)
+        stage.consumer.accepts = True
+        await stage.worker.flush(stage.consumer)
+        await stage.worker.flush(stage.consumer)
+        assert stage.consumer.committed == [{TP(TOPIC, 0): 10}] * 2
+
+    staged(scene)
+
+
+@pytest.mark.parametrize(("resume", "committed"), [(12, 12), (10, None), (None, None)])
+def test_a_checkpoint_whose_writer_died_before_the_commit_is_committed(
+    resume: int | None, committed: int | None
+) -> None:
+    """By whoever takes the partition over; what a process still holds is past what it has stored."""
+
+    async def scene(stage: Stage) -> None:
+        stage.processor.flushed = stage.processor.positions[0]
+        stage.processor.resume = {0: resume}
+        await stage.worker.take_over({0}, 1)
+        await stage.worker.flush(stage.consumer)
+        assert stage.consumer.committed == ([] if committed is None else [{TP(TOPIC, 0): committed}])
 
     staged(scene)
 

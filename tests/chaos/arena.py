@@ -90,13 +90,12 @@ class Arena:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.watcher.stop()
-        for running in [*self._ended, *self.running.values()]:
+        for number, running in enumerate([*self._ended, *self.running.values()]):
             running.end()
+            (self.folder / f"processor-{number}.log").write_text(running.text)
+        print(f"  input and logs: {self.folder}")  # noqa: T201
         self.server.kill()
         self.feed.close()
-        if error is not None:
-            for name, running in self.running.items():
-                print(f"--- {name}, pid {running.process.pid}:\n{running.text[-4000:]}")  # noqa: T201
 
     def start_processor(self, name: str, **settings: object) -> Running:
         """Start `onpace process`. `settings` are variables of its environment, with or without `ONPACE_`."""
