@@ -109,7 +109,8 @@ def test_copies_hours_apart_count_once(
             dated.kill("one")
             dated.start_processor("one")
         elif copy % 3 == 2:
-            assert dated.stop("one") == 0
+            dated.until_working("one")
+            assert dated.stop("one") == 0, dated.running["one"].text[-3000:]
             dated.faults["SIGTERM"] += 1
             dated.start_processor("one")
     dated.until_working("one")
