@@ -44,10 +44,10 @@ def grow(
 
     Running processors take the new partitions by themselves, and begin to read them when the settling time is over.
     """
-    settings = settings_with(data=data)
+    settings, settling = settings_with(data=data), _settling(settle)
     settings = settings.model_copy(update={"kafka": kafka_of(settings, kafka)})
     before = _count_that_may_become(settings, partitions)
-    _grow(settings, before, partitions, _settling(settle))
+    _grow(settings, before, partitions, settling)
     typer.echo(
         f"'{settings.kafka.topic}' has {partitions} partitions now instead of {before}. Processors take the new ones "
         f"within a minute, and read them in {settle}, when every producer has noticed as well. Until then windows from "

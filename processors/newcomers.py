@@ -31,12 +31,16 @@ class Newcomers:
         self._first_count = 0
         self.waiting: dict[int, UUID] = {}
         """Partitions assigned but not read yet -> life of the topic."""
+        self.beyond: list[int] = []
+        """Partitions that only earlier lives of the topic had, for whoever holds the first of this one."""
 
     def learn(self, partitions: Collection[int], incarnation: UUID) -> None:
         """These partitions are assigned now. Raises StoreUnavailable."""
         growths = self._writer.growths(incarnation)
         self._origins = {number: origins(number, growths) for number in partitions}
-        self._first_count = min(self._writer.partition_counts(incarnation), default=0)
+        counts = self._writer.partition_counts(incarnation)
+        self._first_count = min(counts, default=0)
+        self.beyond = self._writer.partitions_beyond(max(counts)) if counts and 0 in partitions else []
         self.waiting = {}
 
     def has_to_wait(

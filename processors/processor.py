@@ -101,6 +101,8 @@ class Processor:
         for number in [n for n in self._partitions if n not in partitions]:
             self._release(number)
         self._newcomers.learn(partitions, incarnation)
+        for number in self._newcomers.beyond:
+            self._fold_dead_lives(number, incarnation, self._writer.checkpoints(number))
         resume: dict[int, int | None] = {}
         for number in sorted(partitions):
             checkpoints = self._writer.checkpoints(number)

@@ -235,6 +235,15 @@ class StoreWriter:
         )
         return {int(count) for (count,) in rows}
 
+    def partitions_beyond(self, count: int) -> list[int]:
+        """Partitions with archived events whose number is not below `count`."""
+        rows = self._store.query(
+            "SELECT DISTINCT partition FROM events "
+            "WHERE topic = {topic:String} AND partition >= {count:UInt32} ORDER BY partition",
+            {"topic": self.topic, "count": count},
+        )
+        return [int(number) for (number,) in rows]
+
     def read_until(self, incarnation: UUID, partition: int) -> datetime:
         """The arrival time up to which a partition has been read and archived."""
         where = "topic = {topic:String} AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32}"

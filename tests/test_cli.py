@@ -35,6 +35,8 @@ MISTAKES = {
     "no JSON object": (["emit", "order.placed", "1"], r"DATA must be a JSON object"),
     "no letter": (["dlq", "show", "x"], r"no data in onpace-data: name the folder"),
     "no letters": (["dlq", "replay"], r"name the letters to replay, or --reason"),
+    "no broker to grow": (["topics", "grow", "8"], r"no broker: start `onpace up`, or give --kafka"),
+    "no settling time": (["topics", "grow", "8", "--settle", "5m"], r"--settle: '5m' is not a duration.*write 'min'"),
     "a part without Kafka": (["gateway"], r"no Kafka: set ONPACE_KAFKA__BOOTSTRAP=host:port"),
 }
 
@@ -101,5 +103,6 @@ def test_every_command_has_a_help_of_its_own() -> None:
     """And the first page names them all."""
     names = ["up", "gateway", "process", "alert", "validate", "schema", "query", "status", "migrate", "emit", "replay"]
     page = output("--help")
-    assert all(re.search(rf"^│ {name} ", page, re.MULTILINE) for name in (*names, "dashboards", "dlq", "rebuild"))
+    known = (*names, "dashboards", "dlq", "rebuild", "topics")
+    assert all(re.search(rf"^│ {name} ", page, re.MULTILINE) for name in known)
     assert "--exit" in output("up", "--help")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from processors_fakes import EVERYTHING, LIFE, NEXT_LIFE, START, Record, Sent, counted, order, settings
-from processors_world import NOW, Worker, world, wrong_values
+from processors_world import NOW, Crash, Worker, world, wrong_values
 from structlog.testing import capture_logs
 
 from onpace.processors.clickhouse import ClickHouse
@@ -219,3 +219,19 @@ def test_only_ids_within_the_horizon_of_the_growth_are_loaded(store: ClickHouse)
         process(store, topic)
     loaded = {line["partition"]: line["ids"] for line in logs if line["event"] == "partition taken over"}
     assert loaded == {0: 1, 1: 1}
+
+
+def test_a_topic_made_again_with_fewer_partitions_loses_nothing_of_the_others(store: ClickHouse) -> None:
+    """What they archived past their checkpoints is folded by whoever holds the first."""
+    topic = Topic(4)
+    worker = world(store, EVERYTHING, topic.logs)
+    topic.send(range(20))
+    topic.read(worker)
+    topic.send(range(20, 40))
+    for number in topic.logs:
+        worker.take(number, 100)
+    worker.crash_at = "events"
+    with pytest.raises(Crash):
+        worker.flush()
+    world(store, EVERYTHING, Topic(2).logs, life=NEXT_LIFE)
+    assert not wrong_values(store, EVERYTHING, counted(topic.sent))

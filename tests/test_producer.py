@@ -17,7 +17,14 @@ from onpace.ingest.codec import decode_envelopes
 from onpace.ingest.embedded_broker import EmbeddedBroker, free_port
 from onpace.ingest.event import Event
 from onpace.ingest.producer import DeliveryFailed, EventProducer, Failure
-from onpace.ingest.topics import NO_TOPIC_ID, ensure_topics, topic_id, wait_for_broker
+from onpace.ingest.topics import (
+    NO_TOPIC_ID,
+    ensure_topics,
+    grow_topic,
+    partition_count,
+    topic_id,
+    wait_for_broker,
+)
 
 NOON = datetime(2026, 10, 1, 12, tzinfo=UTC)
 SHORT = timedelta(milliseconds=300)
@@ -176,3 +183,13 @@ def test_an_event_keeps_its_identity_through_the_producer(broker: KafkaSettings)
     event = Event("e-9", "/s", "ping", NOON, b"{}")
     with EventProducer(broker) as producer:
         assert producer.send_event(event).result(10)[1] >= 0
+
+
+def test_a_broker_that_cannot_grow_a_topic_says_what_to_do_instead(broker: KafkaSettings) -> None:
+    """The embedded one makes its topic anew at every start; a topic that is not there is said to be missing."""
+    assert partition_count(broker) == 4
+    for only_ask in (True, False):
+        with pytest.raises(OnPaceError, match="stop it, set ONPACE_KAFKA__PARTITIONS=8, and start it again"):
+            grow_topic(broker, 8, only_ask=only_ask)
+    with pytest.raises(OnPaceError, match="no topic 'nothing'"):
+        partition_count(broker.model_copy(update={"topic": "nothing"}))

@@ -8,9 +8,11 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.types import TP
 from processors_fakes import LIFE, START, TOPIC, Record, settings
 from prometheus_client import CollectorRegistry
@@ -22,7 +24,7 @@ from onpace.ingest.deadletters import DeadLetter
 from onpace.processors.fetching import Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
-from onpace.processors.worker import Worker
+from onpace.processors.worker import BatchConsumer, BatchTransport, Worker
 from onpace.processors.writer import Checkpoint, Flush
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -440,3 +442,43 @@ def test_offsets_that_are_gone_are_counted(checkpoint: int | None, earliest: int
         assert stage.processor.sought == ([] if checkpoint == resumes else [(0, resumes)])
 
     staged(scene)
+
+
+class FakeFetching:
+    """A consumer whose next fetch fails."""
+
+    def __init__(self, error: Exception, positions: dict[int, int], earliest: dict[int, int]) -> None:
+        self.transport = BatchTransport.__new__(BatchTransport)
+        self.transport.worker = SimpleNamespace(topic=TOPIC, processor=SimpleNamespace(positions=positions))  # type: ignore[assignment]
+        self.error, self.earliest = error, earliest
+        self.sought: Mapping[int, int | None] = {}
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        raise self.error
+
+    async def earliest_offsets(self, *tps: Any) -> dict[Any, int]:
+        """Where the log begins."""
+        return {tp: self.earliest[tp.partition] for tp in tps}
+
+    async def go_on_at(self, resume: Mapping[int, int | None]) -> None:
+        """Seek."""
+        self.sought = resume
+
+
+def next_records(consumer: FakeFetching) -> Any:
+    """Of the consumer that the worker uses."""
+    return asyncio.run(BatchConsumer._next_records(consumer))  # type: ignore[arg-type]
+
+
+def test_a_fetch_before_the_first_seek_is_tried_again() -> None:
+    """The client asks the group for an offset then, and there is none: two processors that join at once may do that."""
+    consumer = FakeFetching(NoOffsetForPartitionError(TP(TOPIC, 0)), {0: 0}, {0: 0})
+    assert (next_records(consumer), consumer.sought) == ({}, {})
+
+
+def test_a_log_that_lost_its_beginning_is_read_from_what_is_left() -> None:
+    """Where the position is gone; an offset out of range for another reason is an error."""
+    consumer = FakeFetching(OffsetOutOfRangeError({}), {0: 5, 1: 5}, {0: 9, 1: 0})
+    assert (next_records(consumer), consumer.sought) == ({}, {0: 5})
+    with pytest.raises(OffsetOutOfRangeError):
+        next_records(FakeFetching(OffsetOutOfRangeError({}), {0: 5}, {0: 0}))
