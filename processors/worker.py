@@ -113,6 +113,7 @@ class BatchConsumer(Consumer):
             records, _ = await self._wait_next_records(0.2)
         except NoOffsetForPartitionError as exc:  # aiokafka had no position before `perform_seek` gave it one
             log.debug("fetched too early", reason=str(exc))
+            await asyncio.sleep(0.1)
         except OffsetOutOfRangeError:
             positions = worker.processor.positions
             earliest = await self.earliest_offsets(*(TP(worker.topic, partition) for partition in positions))
