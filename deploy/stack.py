@@ -42,6 +42,9 @@ log = structlog.get_logger(__name__)
 PATIENCE_SECONDS = 30.0
 """How long Kafka and ClickHouse may take to answer at the start; supervisors start everything at once."""
 
+LETTERS_TIMEOUT = timedelta(seconds=5)
+"""A flush waits for the dead-letter topic no longer than this."""
+
 BROKER_HOST, BROKER_PORT = "127.0.0.1", 9092
 
 SESSION_TIMEOUT = timedelta(seconds=6)
@@ -101,7 +104,9 @@ async def start_processor(
     kafka, broker = await start_broker(held, settings)
     settings = settings.model_copy(update={"kafka": kafka})
     store = await start_store(held, settings, catalog)
-    letters = EventProducer(kafka, topic=kafka.dead_letter_topic)
+    letters = EventProducer(
+        kafka, topic=kafka.dead_letter_topic, max_block=LETTERS_TIMEOUT, delivery_timeout=LETTERS_TIMEOUT
+    )
     at_end(held, lambda: close_producer(letters))
     worker = worker_of(settings, catalog, store, registry, dead_letters=dead_letter_topic(letters), live=live)
     held.push_async_callback(_stop, worker, broker)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from importlib.metadata import version as installed
+from time import monotonic
 
 from prometheus_client import CollectorRegistry
 
@@ -18,6 +19,7 @@ from onpace.alerts.notifiers import Dispatcher
 from onpace.alerts.senders import senders_for
 from onpace.alerts.staleness import Patience
 from onpace.config.catalog import Catalog
+from onpace.config.errors import OnPaceError
 from onpace.config.settings import Settings
 from onpace.deploy.stores import now
 from onpace.ingest.deadletters import DeadLetter
@@ -68,14 +70,29 @@ def worker_of(
     )
 
 
-def dead_letter_topic(producer: EventProducer) -> DeadLetterTopic:
-    """Publishes dead letters through a producer of the dead-letter topic."""
+def dead_letter_topic(
+    producer: EventProducer, pause: timedelta = timedelta(seconds=30), clock: Callable[[], float] = monotonic
+) -> DeadLetterTopic:
+    """Publishes dead letters through a producer of the dead-letter topic; raises OnPaceError when it refuses.
+
+    A topic that failed is left alone for `pause`: flushes must not wait for it again and again. `clock`: in seconds.
+    """
+    failed: OnPaceError | None = None
+    until = 0.0
 
     def publish(letters: Sequence[DeadLetter]) -> None:
-        for letter in letters:
-            key, value, headers = letter.to_kafka()
-            producer.send_raw(value, key=key, headers=headers)
-        producer.flush(10)
+        nonlocal failed, until
+        if failed is not None and clock() < until:
+            raise failed.with_traceback(None)
+        try:
+            for letter in letters:
+                key, value, headers = letter.to_kafka()
+                producer.send_raw(value, key=key, headers=headers)
+            producer.flush(10)
+        except OnPaceError as exc:
+            failed, until = exc, clock() + pause.total_seconds()
+            raise
+        failed = None
 
     return publish
 

@@ -31,7 +31,7 @@ from onpace.processors.fetching import BatchThread, Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.rebuild import Rebuilder
-from onpace.processors.writer import StoreWriter
+from onpace.processors.writer import Flush, StoreWriter
 
 __all__ = ["TopicRecreated", "Worker"]
 
@@ -102,6 +102,9 @@ class BatchConsumer(Consumer):
         except asyncio.CancelledError:
             if not self.app.should_stop:
                 raise
+        except (OnPaceError, MemoryError) as exc:
+            log.error("the processor stops: a restart is safe", reason=str(exc) or type(exc).__name__)
+            raise
         except Exception:
             log.exception("the processor stops: a restart is safe")
             raise
@@ -178,6 +181,8 @@ class Worker:
         self._partition_count = 1
         self._uncommitted: dict[int, int] = {}
         """Partition -> offset that is in the store and not yet, as far as is known, in Kafka."""
+        self._published: Flush | None = None
+        self._letters_refused = False
         self.app = self._faust_app(kafka)
 
     def _faust_app(self, kafka: KafkaSettings) -> Any:
@@ -305,7 +310,8 @@ class Worker:
         self._metrics.heartbeat.set(now.timestamp())
         full = self.processor.buffered >= self._settings.flush_events
         behind = max(self._lags(consumer).values(), default=0) > self._settings.poll_events
-        if full or now - self._last_flush >= self._settings.flush_interval * (_INTERVALS_BEHIND if behind else 1):
+        interval = self._settings.flush_interval * (_INTERVALS_BEHIND if behind else 1)
+        if full or abs(now - self._last_flush) >= interval:  # the clock may have been set back
             await self.flush(consumer)
             await self._open_waiting(consumer)
             self._fill_gaps()
@@ -394,15 +400,26 @@ class Worker:
         flush = self.processor.unwritten
         if flush is None:
             return
-        if flush.dead:
-            try:
-                self._dead_letters([letter for _, letter in flush.dead])
-            except BrokerUnavailable as exc:  # the table holds them all the same
-                self._metrics.store_errors.labels("dead_letter_topic").inc()
-                log.warning("dead-letter topic not written", reason=str(exc))
+        if flush.dead and flush is not self._published:
+            self._publish([letter for _, letter in flush.dead])
+            self._published = flush  # however often it takes ClickHouse
         self._metrics.flushed(self._writer.write(flush))
         self.processor.written()
         self._uncommitted |= {c.slot.partition: c.offset for c in flush.checkpoints}
+
+    def _publish(self, letters: list[DeadLetter]) -> None:
+        """To the dead-letter topic, if it takes them: the table holds them all the same."""
+        reason = ""
+        try:
+            self._dead_letters(letters)
+        except OnPaceError as exc:
+            self._metrics.store_errors.labels("dead_letter_topic").inc()
+            reason = str(exc)
+        if reason and not self._letters_refused:
+            log.warning("dead-letter topic not written: the table dead_letters has them all", reason=reason)
+        elif self._letters_refused and not reason:
+            log.info("dead-letter topic written again")
+        self._letters_refused = bool(reason)
 
     def _lags(self, consumer: Any) -> dict[TP, int]:
         """How many offsets are left to read of each partition, as far as the broker has said so."""
@@ -423,7 +440,7 @@ class Worker:
         return until
 
     async def _check_identity(self, now: datetime) -> None:
-        if now - self._checked_at < _IDENTITY_CHECK or self._incarnation is None or self._stopping:
+        if abs(now - self._checked_at) < _IDENTITY_CHECK or self._incarnation is None or self._stopping:
             return
         self._checked_at = now
         try:

@@ -18,9 +18,10 @@ from processors_fakes import LIFE, START, TOPIC, Record, settings
 from prometheus_client import CollectorRegistry
 
 from onpace.config.catalog import Catalog
-from onpace.config.errors import BrokerUnavailable, StoreUnavailable
+from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
+from onpace.ingest.producer import DeliveryFailed, Failure
 from onpace.processors.fetching import Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
@@ -386,6 +387,20 @@ def test_a_flush_broken_off_while_it_was_written_is_committed_next_time() -> Non
     staged(scene)
 
 
+def test_a_clock_that_was_set_back_does_not_hold_flushes_up() -> None:
+    """Nor does one that was set forward."""
+
+    async def scene(stage: Stage) -> None:
+        stage.now -= timedelta(days=3)
+        await stage.take(10, 5)
+        assert stage.writer.offsets == [15]
+        stage.now += timedelta(days=3)
+        await stage.take(15, 5)
+        assert stage.writer.offsets == [15, 20]
+
+    staged(scene)
+
+
 def test_a_commit_that_the_group_refuses_is_made_again() -> None:
     """Its generation was over; the offset is in the store all the same."""
 
@@ -416,11 +431,25 @@ def test_a_checkpoint_whose_writer_died_before_the_commit_is_committed(
     staged(scene)
 
 
-def test_a_dead_letter_topic_that_is_away_stops_nothing() -> None:
+def test_dead_letters_are_published_once_however_often_the_store_is_tried() -> None:
+    """It may be away for hours."""
+    published: list[object] = []
+
+    async def scene(stage: Stage) -> None:
+        stage.writer.failures = 3
+        await stage.worker.flush(stage.consumer)
+        await stage.worker.flush(stage.consumer)
+        assert published == [[LETTER], [LETTER]]
+
+    staged(scene, dead_letters=published.append)
+
+
+@pytest.mark.parametrize("error", [BrokerUnavailable("away"), DeliveryFailed([Failure("", "too large")])])
+def test_a_dead_letter_topic_that_does_not_take_them_stops_nothing(error: OnPaceError) -> None:
     """The table holds the letters all the same."""
 
     def away(_: object) -> None:
-        raise BrokerUnavailable("away")
+        raise error
 
     async def scene(stage: Stage) -> None:
         await stage.worker.flush(stage.consumer)

@@ -14,7 +14,8 @@ from chaos.arena import Arena
 def start_quietly(arena: Arena, name: str = "one", **settings: object) -> Running:
     """Start a processor with the log that a user sees, and return once it has committed something more."""
     goes_on = going_on(arena)
-    running = arena.start_processor(name, **({"LOG": "info"} | settings))
+    usual = {"LOG": "info", "PROCESSOR__FLUSH_EVENTS": 1000, "PROCESSOR__POLL_EVENTS": 500}
+    running = arena.start_processor(name, **(usual | settings))
     until_going_on(arena, goes_on, name)
     return running
 

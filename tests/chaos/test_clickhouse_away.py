@@ -14,7 +14,7 @@ from chaos.faults import Proxy
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 TABLES = ["events", "dead_letters", "partials_distinct", "partials", "watermarks", "checkpoints"]
-RATE = 400
+RATE = 200
 
 
 @pytest.fixture

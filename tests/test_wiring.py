@@ -1,0 +1,50 @@
+"""What the composition root adds between two parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from processors_fakes import START, TOPIC
+
+from onpace.config.errors import BrokerUnavailable
+from onpace.deploy.wiring import dead_letter_topic
+from onpace.ingest.deadletters import DeadLetter
+
+LETTER = DeadLetter(TOPIC, 0, 1, START, "empty", "", "", b"raw")
+
+
+class FakeProducer:
+    """Keeps what it is sent, unless it is away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.asked = 0
+        self.sent: list[bytes] = []
+
+    def send_raw(self, value: bytes, **_: Any) -> None:
+        """Take one."""
+        self.asked += 1
+        if self.away:
+            raise BrokerUnavailable("away")
+        self.sent.append(value)
+
+    def flush(self, timeout: float) -> None:
+        """Nothing waits."""
+
+
+def test_a_dead_letter_topic_that_failed_is_left_alone_for_a_while() -> None:
+    """Or every flush would wait for it; afterwards it is tried again."""
+    producer, now = FakeProducer(), 0.0
+    publish = dead_letter_topic(producer, clock=lambda: now)  # type: ignore[arg-type]
+    publish([LETTER])
+    producer.away = True
+    for at in (10.0, 20.0, 39.9):
+        now = at
+        with pytest.raises(BrokerUnavailable):
+            publish([LETTER, LETTER])
+    assert producer.asked == 2
+    producer.away, now = False, 40.1
+    publish([LETTER])
+    publish([LETTER])
+    assert producer.sent == [b"raw"] * 3
