@@ -89,7 +89,7 @@ class LocalKafka:
         """The process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
-    def start(self, timeout: float = 60.0) -> LocalKafka:
+    def start(self, timeout: float = 120.0) -> LocalKafka:
         """Start it and return once it answers. Raises OnPaceError with the end of its log."""
         classpath = f"{jars()}/*"
         self._folder.mkdir(parents=True, exist_ok=True)

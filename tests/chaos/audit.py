@@ -85,8 +85,8 @@ def audit_archive(store: ClickHouse, topic: str, lines: Lines, figures: Figures)
         "SELECT source, id FROM events FINAL WHERE topic = {topic:String} AND NOT duplicate", {"topic": topic}
     )
     figures.mismatches += _differences("archive", sent, Counter(kept))
-    dead = store.query("SELECT raw FROM dead_letters FINAL WHERE topic = {topic:String}", {"topic": topic})
-    letters = Counter(raw.encode() if isinstance(raw, str) else bytes(raw) for (raw,) in dead)
+    dead = store.query("SELECT hex(raw) FROM dead_letters FINAL WHERE topic = {topic:String}", {"topic": topic})
+    letters = Counter(bytes.fromhex(raw) for (raw,) in dead)
     figures.mismatches += _differences("dead letters", Counter(lines.malformed), letters)
 
 

@@ -40,7 +40,7 @@ def test_clickhouse_may_be_away_for_a_minute(arena: Arena, proxy: Proxy, times: 
     reasons = said(running, "trying again")
     assert reasons
     assert all("does not answer" in reason for reason in reasons), reasons
-    assert arena.stop("one") == 0
+    assert arena.stop("one") == 0, running.text[-3000:]
     arena.audit("4 ClickHouse away")
 
 
@@ -61,7 +61,7 @@ def test_an_insert_may_be_made_and_its_answer_lost(
                 arena.faults[f"answer lost: {table}"] += 1
                 until_going_on(arena, goes_on)
     arena.drained()
-    assert arena.stop("one") == 0
+    assert arena.stop("one") == 0, running.text[-3000:]
     arena.audit("4 inserts that were made and not answered")
 
 

@@ -42,6 +42,8 @@ class Watcher:
 
     url: str
     kpis: Sequence[Kpi]
+    read_only: bool = False
+    """Where it looks is the interface of a running stack."""
     polls: int = 0
     complete_values: int = 0
     """Values that it has seen complete."""
@@ -72,7 +74,7 @@ class Watcher:
 
     def _poll(self, kpi: Kpi) -> None:
         if self._store is None:
-            self._store = ClickHouse.connect(ClickHouseSettings(url=self.url), Path())
+            self._store = ClickHouse.connect(ClickHouseSettings(url=self.url), Path(), read_only=self.read_only)
         dims = "".join(f"{name}, " for name in kpi.by)
         rows = self._store.query(
             f"SELECT window_start, {dims}value, complete, revision FROM kpi_{kpi.name}_{kpi.grain}"
