@@ -23,6 +23,7 @@ from chaos.audit import MOST_SHOWN, Figures, audit_archive, audit_offsets, audit
 from chaos.feed import Feed, Sender
 from chaos.recount import KPIS, Kpi, Lines, read_file
 from chaos.watcher import Watcher
+from onpace.config.errors import OnPaceError
 from onpace.config.settings import ClickHouseSettings, KafkaSettings
 from onpace.ingest.embedded_broker import free_port
 from onpace.ingest.topics import ensure_topics
@@ -77,14 +78,21 @@ class Arena:
         self._ended: list[Running] = []
 
     def __enter__(self) -> Arena:
+        try:
+            self._make_topics()
+        except OnPaceError:
+            self.server.kill()
+            raise
+        self.watcher.start()
+        return self
+
+    def _make_topics(self) -> None:
         if self._topic_config:
             spec = {"num_partitions": self.settings.partitions, "replication_factor": 1, "configs": self._topic_config}
             with closing(self.admin()) as admin:
                 admin.create_topics({self.settings.topic: spec})
                 admin.wait_for_topics([self.settings.topic])
         ensure_topics(self.settings)
-        self.watcher.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

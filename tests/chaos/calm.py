@@ -10,6 +10,9 @@ from stacks import Running, until
 
 from chaos.arena import Arena
 
+PATIENCE_SECONDS = 240
+"""Machines that run this are busy."""
+
 
 def start_quietly(arena: Arena, name: str = "one", **settings: object) -> Running:
     """Start a processor with the log that a user sees, and return once it has committed something more."""
@@ -42,10 +45,14 @@ def until_going_on(arena: Arena, goes_on: Callable[[], bool] | None = None, name
         assert process.poll() is None, f"{name} ended:\n{arena.running[name].text[-3000:]}"
         return goes_on()
 
-    until(done, "events are committed again", 90)
+    try:
+        until(done, "events are committed again", PATIENCE_SECONDS)
+    except AssertionError:
+        print(f"{name}:\n{arena.running[name].text[-3000:]}")  # noqa: T201
+        raise
 
 
-def until_said(running: Running, event: str, count: int, seconds: float = 90) -> None:
+def until_said(running: Running, event: str, count: int, seconds: float = PATIENCE_SECONDS) -> None:
     """Return once a process has logged an event so often."""
     until(lambda: len(said(running, event)) >= count, f"{count} times {event!r}", seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ import pytest
 from brokers import TestKafka, some_kafka
 
 from chaos.arena import Arena
+
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what matters in it is raised
 
 
 @pytest.fixture(scope="session")

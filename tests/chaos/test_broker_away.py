@@ -11,7 +11,7 @@ from brokers import TestKafka
 from stacks import Running, free_port
 
 from chaos.arena import Arena
-from chaos.calm import going_on, log_of, start_quietly, until_going_on
+from chaos.calm import PATIENCE_SECONDS, going_on, log_of, start_quietly, until_going_on
 from chaos.faults import Proxy
 from chaos.feed import Mix
 from onpace.config.errors import OnPaceError
@@ -31,7 +31,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     with Proxy(made.forwarded) as proxy:
         made.advertised = proxy.address
         try:
-            made.start()
+            made.start(PATIENCE_SECONDS)
         except OnPaceError as exc:
             pytest.skip(f"NO KAFKA THAT MAY BE KILLED: {exc}")
         made.proxy = proxy  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def test_a_broker_may_be_killed_and_come_back(
             broker.kill()
             arena.faults["broker kill -9"] += 1
             time.sleep(arena.rng.random() * times(20, 3))  # how long it is away is the fault
-            broker.start()
+            broker.start(PATIENCE_SECONDS)
             until_going_on(arena, goes_on)
     arena.drained()
     assert arena.stop("one") == 0, running.text[-3000:]
@@ -118,7 +118,7 @@ def test_a_broker_may_be_away_at_the_start(arena: Arena, proxy: Proxy) -> None:
     until_going_on(arena, goes_on)
     arena.drained()
     try:
-        assert never.process.wait(90) == 1
+        assert never.process.wait(PATIENCE_SECONDS) == 1
         [line] = never.text.splitlines()
         assert line.startswith("error: Kafka at 127.0.0.1:"), line
     finally:
