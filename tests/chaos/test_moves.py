@@ -38,13 +38,13 @@ def test_partitions_move_under_load(arena: Arena, times: Callable[[int, int], in
 @pytest.mark.parametrize("instance", ["fixed", "any"])
 def test_a_zombie_writes_late(arena: Arena, times: Callable[[int, int], int], instance: str) -> None:
     """Paused past its session with much in memory, while another goes on from the checkpoint; then it wakes up."""
-    arena.store().command("SYSTEM STOP MERGES")  # so that what was written twice can be counted
     zombie, other = "first", "second"
     lazy = {"PROCESSOR__FLUSH_INTERVAL": "4s", "PROCESSOR__FLUSH_EVENTS": 100_000}
     members = {} if instance == "fixed" else {"KAFKA__INSTANCE": None}
     with arena.feed.under_load(rate=150):
         arena.start_processor(zombie, **lazy, **members)
         arena.until_working(zombie, 4)
+        arena.store().command("SYSTEM STOP MERGES events")  # so that what is written twice can be counted
         for _ in range(times(5, 1)):
             time.sleep(3 + arena.rng.random() * 3)  # the moment is what is random here
             arena.pause(zombie)
