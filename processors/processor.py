@@ -14,13 +14,14 @@ import structlog
 from onpace.config.catalog import Catalog
 from onpace.config.settings import ProcessorSettings
 from onpace.processors.dedup import DedupIndex
-from onpace.processors.fold import KpiFold, Window, window_column
+from onpace.processors.fold import KpiFold
 from onpace.processors.intake import Batch, Intake, Record
+from onpace.processors.keys import dims_column, read_back, with_keys
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.newcomers import Newcomers
-from onpace.processors.partials import Slot, distinct_rows, from_store, partial_rows
+from onpace.processors.partials import Slot, distinct_rows, partial_rows
 from onpace.processors.plan import plan_events
-from onpace.processors.windows import MAX_SLOTS, DimensionCodes, key_columns, window_minutes
+from onpace.processors.windows import MAX_SLOTS, DimensionCodes
 from onpace.processors.writer import EPOCH, Checkpoint, Flush, Stored, StoreWriter, Watermark
 
 __all__ = ["Processor"]
@@ -380,51 +381,7 @@ class Processor:
             frames = [frame for _, batch in self._batches for frame in batch.frames.get(name, []) if frame.height]
             if not frames or not folds:
                 continue
-            frame = self._with_keys(name, pl.concat(frames))
-            selected += [(fold, fold.select(frame, _dims_column(fold))) for fold in folds]
-        self._read_back(selected)
+            frame = with_keys(pl.concat(frames), self._plans[name], self._dims)
+            selected += [(fold, fold.select(frame, dims_column(fold))) for fold in folds]
+        read_back(selected, self._slots, self._writer, self._dims)
         return selected
-
-    def _with_keys(self, name: str, frame: pl.DataFrame) -> pl.DataFrame:
-        """Add one column per window spec and one per dimension set, shared by all KPIs that use it."""
-        plan = self._plans[name]
-        for kpi in (p.kpi for p in plan.kpis):
-            column = window_column(kpi.base_grain, kpi.zone)
-            if column not in frame.columns:
-                frame = frame.with_columns(
-                    window_minutes(frame["onpace:time_us"], kpi.base_grain, kpi.zone).alias(column)
-                )
-        for spec, columns in plan.dimensions.items():
-            values = frame.select("onpace:offset", *columns) if spec else frame  # as many rows, even of constants
-            codes = self._dims.encode(values, [dim for dim, _ in spec]) if spec else None
-            code = pl.lit(self._dims.code("[]"), dtype=pl.Int64) if codes is None else codes
-            frame = frame.with_columns(code.alias(_dims_name(spec)))
-        return frame
-
-    def _read_back(self, selected: Sequence[tuple[KpiFold, pl.DataFrame]]) -> None:
-        wanted = {fold: keys for fold, rows in selected if (keys := fold.missing(rows)).len()}
-        if not wanted:
-            return
-        by_life: dict[UUID, set[Window]] = {}
-        for number, minute in key_columns(pl.concat(wanted.values())).select("slot", "minutes").unique().iter_rows():
-            slot = self._slots[number]
-            by_life.setdefault(slot.incarnation, set()).add((slot.partition, minute))
-        segments = {segment for fold in wanted for segment in fold.segments.values()}
-        found: dict[KpiFold, list[pl.DataFrame]] = {fold: [] for fold in wanted}
-        for life, windows in by_life.items():
-            slot_of = {s.partition: n for n, s in self._slots.items() if s.incarnation == life}
-            for table in self._writer.read_back([fold.plan.kpi for fold in wanted], segments, life, windows):
-                for fold, keys in wanted.items():
-                    rows = from_store(table, fold, slot_of, self._dims)
-                    if rows.height:
-                        found[fold].append(rows.filter(pl.col("key").is_in(keys.implode())))
-        for fold, parts in found.items():  # not before everything has been read
-            fold.absorb(pl.concat(parts) if parts else pl.DataFrame())
-
-
-def _dims_column(fold: KpiFold) -> str:
-    return _dims_name(tuple(fold.plan.kpi.dimensions.items()))
-
-
-def _dims_name(spec: tuple[tuple[str, str], ...]) -> str:
-    return f"onpace:dims {spec!r}"
