@@ -16,7 +16,7 @@ from onpace.deploy.stores import now, open_store, prepare_store
 if TYPE_CHECKING:
     from onpace.config.settings import Settings
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "record_and_grow"]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -47,7 +47,7 @@ def grow(
     settings, settling = settings_with(data=data), _settling(settle)
     settings = settings.model_copy(update={"kafka": kafka_of(settings, kafka)})
     before = _count_that_may_become(settings, partitions)
-    _grow(settings, before, partitions, settling)
+    record_and_grow(settings, before, partitions, settling)
     typer.echo(
         f"'{settings.kafka.topic}' has {partitions} partitions now instead of {before}. Processors take the new ones "
         f"within a minute, and read them in {settle}, when every producer has noticed as well. Until then windows from "
@@ -81,8 +81,11 @@ def _count_that_may_become(settings: Settings, partitions: int) -> int:
     return before
 
 
-def _grow(settings: Settings, before: int, after: int, settle: timedelta) -> None:
-    """Record first: a processor must never see a new partition without knowing where its keys come from."""
+def record_and_grow(settings: Settings, before: int, after: int, settle: timedelta) -> None:
+    """Record first: a processor must never see a new partition without knowing where its keys come from.
+
+    Safe to repeat after a failure in between. Raises OnPaceError, BrokerUnavailable, StoreUnavailable.
+    """
     from onpace.ingest.topics import grow_topic, topic_id
     from onpace.processors.growth import Growth
     from onpace.processors.writer import StoreWriter
@@ -97,6 +100,6 @@ def _grow(settings: Settings, before: int, after: int, settle: timedelta) -> Non
             writer.record_incarnation(life, after, now())
     except DataFolderBusy as exc:
         raise OnPaceError(
-            f"{exc}. The growth has to be recorded there: stop that process, run this command, start it again; "
+            f"{exc}. The growth must be recorded there: stop that process, run this command, start it again; "
             "events wait in Kafka meanwhile"
         ) from exc

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable
 from typing import Any
 
+import faust
 from aiokafka.consumer.fetcher import FetchResult
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-__all__ = ["BatchThread", "Fetched"]
+from onpace.config.settings import KafkaSettings
+
+__all__ = ["BatchThread", "Fetched", "credentials"]
 
 
 class Fetched(list[Any]):
@@ -49,6 +53,21 @@ class BatchThread(AIOKafkaConsumerThread):
             for tp, end in after.items()
             if tp in before and (tp in records or end > before[tp])
         }
+
+
+def credentials(kafka: KafkaSettings) -> Any:
+    """What aiokafka needs to log in; None for a plain connection."""
+    if kafka.security_protocol == "PLAINTEXT":
+        return None
+    context = ssl.create_default_context() if "SSL" in kafka.security_protocol else None
+    if kafka.username is None or kafka.password is None:
+        return faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=kafka.username,
+        password=kafka.password.get_secret_value(),
+        mechanism=kafka.sasl_mechanism or "PLAIN",
+        ssl_context=context,
+    )
 
 
 def _positions(consumer: Any) -> tuple[Any, dict[TP, int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -27,7 +26,7 @@ from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
 from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
-from onpace.processors.fetching import BatchThread, Fetched
+from onpace.processors.fetching import BatchThread, Fetched, credentials
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.rebuild import Rebuilder
@@ -202,7 +201,7 @@ class Worker:
             broker_request_timeout=max(90.0, kafka.session_timeout.total_seconds()),
             broker_max_poll_records=self._settings.poll_events,
             broker_max_poll_interval=900.0,
-            broker_credentials=_credentials(kafka),
+            broker_credentials=credentials(kafka),
             consumer_metadata_max_age_ms=_METADATA_AGE // timedelta(milliseconds=1),
             loghandlers=[],
         )
@@ -466,18 +465,3 @@ class Worker:
                 log.warning("trying again", operation=operation, reason=str(exc), wait_seconds=wait)
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, 5.0)
-
-
-def _credentials(kafka: KafkaSettings) -> Any:
-    """What aiokafka needs to log in; None for a plain connection."""
-    if kafka.security_protocol == "PLAINTEXT":
-        return None
-    context = ssl.create_default_context() if "SSL" in kafka.security_protocol else None
-    if kafka.username is None or kafka.password is None:
-        return faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=kafka.username,
-        password=kafka.password.get_secret_value(),
-        mechanism=kafka.sasl_mechanism or "PLAIN",
-        ssl_context=context,
-    )

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from stacks import onpace, output
 
+from onpace.config.errors import OnPaceError
+from onpace.config.settings import Settings
+from onpace.deploy.cli_topics import record_and_grow
+from onpace.deploy.data_folder import DataFolder
 from onpace.deploy.demo import KPIS
 
 BAD = """version: 1
@@ -106,3 +111,12 @@ def test_every_command_has_a_help_of_its_own() -> None:
     known = (*names, "dashboards", "dlq", "rebuild", "topics")
     assert all(re.search(rf"^│ {name} ", page, re.MULTILINE) for name in known)
     assert "--exit" in output("up", "--help")
+
+
+def test_a_growth_cannot_be_recorded_in_a_folder_that_a_running_stack_holds(tmp_path: Path) -> None:
+    """What to do instead is said."""
+    with (
+        DataFolder(tmp_path),
+        pytest.raises(OnPaceError, match="in use by process .* stop that process, run this command, start it again"),
+    ):
+        record_and_grow(Settings(data=tmp_path), 4, 8, timedelta(minutes=1))
