@@ -117,6 +117,6 @@ def test_a_growth_cannot_be_recorded_in_a_folder_that_a_running_stack_holds(tmp_
     """What to do instead is said."""
     with (
         DataFolder(tmp_path),
-        pytest.raises(OnPaceError, match="in use by process .* stop that process, run this command, start it again"),
+        pytest.raises(OnPaceError, match=r"in use by process .* stop that process, run this command, start it again"),
     ):
         record_and_grow(Settings(data=tmp_path), 4, 8, timedelta(minutes=1))
