@@ -69,7 +69,7 @@ class Topic:
             for number in worker.processor.positions:
                 worker.take(number, 1000)
             worker.flush(caught_up=dict.fromkeys(self.logs, self.now))
-            if not worker.processor.open_waiting({}):
+            if not worker.processor.open_waiting({}, NOW):
                 return
 
     def once(self) -> list[Sent]:
@@ -126,11 +126,11 @@ def test_a_new_partition_is_read_when_the_one_its_keys_come_from_was_read_up_to_
     with capture_logs() as logs:
         assert worker.assign(set(topic.logs)) == {0: 5, 1: 5, 2: None, 3: None}
         worker.flush(caught_up={0: settled, 1: settled})
-        assert worker.processor.open_waiting({}) == {}
+        assert worker.processor.open_waiting({}, NOW) == {}
         worker.flush(caught_up={1: settled + SECOND})
-        assert worker.processor.open_waiting({}) == {3: None}
-        assert worker.processor.open_waiting({}) == {}
-        assert worker.processor.open_waiting({0: settled + SECOND}) == {2: None}
+        assert worker.processor.open_waiting({}, NOW) == {3: None}
+        assert worker.processor.open_waiting({}, NOW) == {}
+        assert worker.processor.open_waiting({0: settled + SECOND}, NOW) == {2: None}
     waits = [line["partition"] for line in logs if line["event"].startswith("a new partition waits")]
     assert waits == [2, 3]
     topic.read(worker)
