@@ -17,7 +17,7 @@ STEPS = ["events", "dead_letters", "partials_distinct", "partials", "watermarks"
 def test_a_processor_may_be_killed_at_any_moment(arena: Arena, times: Callable[[int, int], int]) -> None:
     """While it starts, reads, folds or writes, under load; the last one finishes the work of all."""
     kills = times(50, 6)
-    with arena.feed.under_load(rate=150):
+    with arena.feed.under_load(rate=100):
         for number in range(kills):
             arena.start_processor("one")
             if number % 3:
@@ -32,7 +32,7 @@ def test_a_processor_may_be_killed_at_any_moment(arena: Arena, times: Callable[[
 
 def test_a_processor_may_die_between_any_two_steps_of_a_flush(arena: Arena, times: Callable[[int, int], int]) -> None:
     """After the write of each table in turn; what was half written is written again by the next."""
-    with arena.feed.under_load(rate=150):
+    with arena.feed.under_load(rate=100):
         for _ in range(times(4, 1)):
             for step in STEPS:
                 flush = arena.rng.randint(1, 4)

@@ -34,7 +34,7 @@ def committed_lines(arena: Arena) -> Lines:
 def test_a_processor_that_is_told_to_stop_leaves_nothing_behind(arena: Arena, times: Callable[[int, int], int]) -> None:
     """Exit code 0 within ten seconds, nobody left in the group, and values that are those of the committed offsets."""
     slowest = 0.0
-    with arena.feed.under_load(rate=150):
+    with arena.feed.under_load(rate=80):
         for number in range(times(6, 2)):
             arena.start_processor("one", KAFKA__INSTANCE=None, PROCESSOR__FLUSH_EVENTS=1000)
             arena.until_working("one")
