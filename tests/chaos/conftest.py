@@ -13,7 +13,8 @@ from brokers import TestKafka, some_kafka
 
 from chaos.arena import Arena
 
-logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what matters in it is raised
+for noisy in ("clickhouse_connect", "aiokafka"):  # what matters in them is raised
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from brokers import TestKafka
 from stacks import Running, free_port
 
 from chaos.arena import Arena
-from chaos.calm import PATIENCE_SECONDS, going_on, log_of, start_quietly, until_going_on
+from chaos.calm import PATIENCE_SECONDS, going_on, log_of, start_quietly, until_going_on, until_said
 from chaos.faults import Proxy
 from chaos.feed import Mix
 from onpace.config.errors import OnPaceError
@@ -92,6 +92,8 @@ def test_a_broker_may_be_slow_or_silent(arena: Arena, proxy: Proxy, times: Calla
             fault()
             arena.faults[name] += 1
             time.sleep(seconds)  # how long it lasts is the fault
+            if fault == proxy.cut:
+                until_said(running, "Kafka does not answer: waiting for it", 1)
             goes_on = going_on(arena)
             proxy.heal()
             until_going_on(arena, goes_on)
