@@ -6,6 +6,7 @@ folded here, once, under a segment of its own; values add up over both, and are 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from onpace.config.catalog import Catalog
+from onpace.config.errors import StoreUnavailable
 from onpace.config.settings import ProcessorSettings
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.metrics import ProcessorMetrics
@@ -23,7 +25,7 @@ from onpace.processors.processor import Processor
 from onpace.processors.views import rebuilds_sql
 from onpace.processors.writer import StoreWriter
 
-__all__ = ["NEVER_STREAMED", "Gap", "Rebuilder", "due"]
+__all__ = ["NEVER_STREAMED", "Background", "Gap", "Rebuilder", "due"]
 
 log = structlog.get_logger(__name__)
 
@@ -139,3 +141,52 @@ class Rebuilder:
         )
         log.info("rebuilt from the archive", kpis=", ".join(gap.kpis), partition=gap.partition, events=events)
         return True
+
+
+class Background:
+    """Rebuilds beside the stream, one thing at a time, whenever there may be something to rebuild."""
+
+    def __init__(self, rebuilder: Rebuilder | None, metrics: ProcessorMetrics) -> None:
+        self._rebuilder = rebuilder
+        self._metrics = metrics
+        self._task: asyncio.Task[None] | None = None
+        self._done = False
+        self._stopping = False
+
+    def look_again(self, catalog: Catalog | None = None) -> None:
+        """Other partitions are held now, or another catalog is in force: there may be new gaps."""
+        self._done = False
+        if catalog is not None and self._rebuilder is not None:
+            self._rebuilder.catalog = catalog
+
+    def go_on(self, held: Mapping[Life, Mapping[str, int]], live: UUID | None, known: int) -> None:
+        """Fill what is due (see `due`), unless that is under way or done. Returns at once."""
+        running = self._task is not None and not self._task.done()
+        if self._rebuilder is not None and not (self._done or running or self._stopping):
+            self._task = asyncio.get_running_loop().create_task(self._fill(self._rebuilder, held, live, known))
+
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait for what is under way; return whether everything is rebuilt."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=seconds)
+        return self._done or self._rebuilder is None
+
+    async def stop(self, seconds: float) -> None:
+        """Break off what is under way; the next process does it again."""
+        self._stopping = True
+        await self.wait(seconds)
+
+    async def _fill(
+        self, rebuilder: Rebuilder, held: Mapping[Life, Mapping[str, int]], live: UUID | None, known: int
+    ) -> None:
+        self._done, catalog = True, rebuilder.catalog
+
+        def interrupted() -> bool:
+            return self._stopping or rebuilder.catalog is not catalog
+
+        try:
+            self._done &= await asyncio.to_thread(rebuilder.fill_due, held, live, known, interrupted)
+        except StoreUnavailable as exc:
+            self._done = False
+            self._metrics.store_errors.labels("rebuild").inc()
+            log.warning("rebuilt later", reason=str(exc))

@@ -17,8 +17,6 @@ from uuid import UUID
 
 import faust
 import structlog
-from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
-from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 from yarl import URL
 
@@ -26,10 +24,11 @@ from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
 from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
-from onpace.processors.fetching import BatchThread, Fetched, credentials
+from onpace.processors.consumer import STOP_DEADLINE_SECONDS, BatchTransport
+from onpace.processors.fetching import Fetched, credentials
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
-from onpace.processors.rebuild import Rebuilder
+from onpace.processors.rebuild import Background, Rebuilder
 from onpace.processors.writer import Flush, StoreWriter
 
 __all__ = ["TopicRecreated", "Worker"]
@@ -38,8 +37,6 @@ log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
 _FETCH_WAIT = timedelta(seconds=2)  # aiokafka waits up to 1.5 s at the broker for records
-_REVOKE_DEADLINE_SECONDS = 20.0
-_STOP_DEADLINE_SECONDS = 8.0
 _IDENTITY_CHECK = timedelta(seconds=5)
 _METADATA_AGE = timedelta(seconds=30)  # how soon new partitions are noticed
 _INTERVALS_BEHIND = 5  # a flush costs much the same for few rows as for many; who is behind is not up to date anyway
@@ -48,95 +45,6 @@ _GC_THRESHOLDS = (100_000, 50, 100)  # a batch is 20,000 records: with Python's 
 
 class TopicRecreated(OnPaceError):
     """The topic was deleted and made again while it was read. A restart takes the new one over."""
-
-
-class BatchConsumer(Consumer):
-    """Hands whole fetched batches to the worker instead of single events to agents."""
-
-    async def perform_seek(self) -> None:
-        """Go on where ClickHouse says, whatever offset Kafka has committed. Runs after assignment, before the flow."""
-        worker = _worker_of(self)
-        tps = {tp for tp in self.assignment() if tp.topic == worker.topic}
-        known = self._thread._ensure_consumer().partitions_for_topic(worker.topic) or ()
-        await self.go_on_at(await worker.take_over({tp.partition for tp in tps}, len(known)))
-        self.pause_partitions({tp for tp in tps if tp.partition in worker.processor.waiting})
-
-    async def go_on_at(self, resume: Mapping[int, int | None]) -> None:
-        """Seek each partition to its checkpoint, or to its beginning (None, or where offsets are gone)."""
-        worker = _worker_of(self)
-        tps = {TP(worker.topic, partition) for partition in resume}
-        earliest = await self.earliest_offsets(*tps) if tps else {}
-        for tp in tps:
-            offset = worker.resume_offset(tp.partition, resume[tp.partition], int(earliest.get(tp) or 0))
-            await self._seek(tp, offset)
-            self._read_offset[tp] = offset or None
-            self._committed_offset[tp] = offset or None
-        self.resume_partitions(tps)
-
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ARG002
-        """Nothing: only a flush commits."""
-        return False
-
-    async def wait_empty(self) -> None:
-        """Called before partitions are given up and before stopping: flush, but not for ever."""
-        worker = _worker_of(self)
-        deadline = _STOP_DEADLINE_SECONDS if self.app.should_stop else _REVOKE_DEADLINE_SECONDS
-        try:
-            await asyncio.wait_for(worker.flush(self), deadline)
-        except TimeoutError:
-            log.warning("gave partitions up before the flush was written; they will be read again")
-
-    def _new_consumer_thread(self) -> BatchThread:
-        return BatchThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def _drain_messages(self, fetcher: Any) -> None:
-        worker = _worker_of(self)
-        try:
-            while not (self.should_stop or fetcher.should_stop):
-                records = await self._next_records()
-                while not (self.flow_active or self.should_stop or fetcher.should_stop):
-                    await asyncio.sleep(0.05)  # a rebalance: afterwards the offsets tell whether these are still due
-                await worker.take(self, records)
-                await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if not self.app.should_stop:
-                raise
-        except (OnPaceError, MemoryError) as exc:
-            log.error("the processor stops: a restart is safe", reason=str(exc) or type(exc).__name__)
-            raise
-        except Exception:
-            log.exception("the processor stops: a restart is safe")
-            raise
-
-    async def _next_records(self) -> dict[TP, Fetched]:
-        worker = _worker_of(self)
-        records: Any = None
-        try:
-            records, _ = await self._wait_next_records(0.2)
-        except NoOffsetForPartitionError as exc:  # aiokafka had no position before `perform_seek` gave it one
-            log.debug("fetched too early", reason=str(exc))
-            await asyncio.sleep(0.1)
-        except OffsetOutOfRangeError:
-            positions = worker.processor.positions
-            earliest = await self.earliest_offsets(*(TP(worker.topic, partition) for partition in positions))
-            gone = {tp.partition for tp, offset in earliest.items() if offset and offset > positions[tp.partition]}
-            if not gone:
-                raise
-            await self.go_on_at({partition: positions[partition] for partition in gone})
-        return records or {}
-
-
-def _worker_of(consumer: Consumer) -> Worker:
-    transport = consumer.transport
-    assert isinstance(transport, BatchTransport)
-    return transport.worker
-
-
-class BatchTransport(Transport):
-    """Kafka through aiokafka, in batches."""
-
-    Consumer = BatchConsumer
-    worker: Worker
 
 
 class Worker:
@@ -174,9 +82,7 @@ class Worker:
         self._incarnation: UUID | None = None
         self._stopping = False
         self._next: tuple[Catalog, asyncio.Future[None]] | None = None
-        self._rebuilder = rebuilder
-        self._rebuild: asyncio.Task[None] | None = None
-        self._gaps_looked_for = False
+        self._background = Background(rebuilder, metrics)
         self._partition_count = 1
         self._uncommitted: dict[int, int] = {}
         """Partition -> offset that is in the store and not yet, as far as is known, in Kafka."""
@@ -223,10 +129,8 @@ class Worker:
         await self.flush(consumer)
         end = await self._until_it_works("finish", self._writer.last_event_time)
         await self.flush(consumer, input_end=end)
-        while self._rebuilder is not None and not self._gaps_looked_for:
-            self._fill_gaps()
-            if self._rebuild is not None:
-                await asyncio.wait([self._rebuild])
+        while not await self._background.wait():
+            self._rebuild()
             await asyncio.sleep(0.1)
         return end
 
@@ -240,18 +144,15 @@ class Worker:
         catalog, adopted = self._next
         await self.flush(consumer)
         await self._until_it_works("adopt", lambda: self.processor.adopt(catalog, self._clock()))
-        if self._rebuilder is not None:
-            self._rebuilder.catalog = catalog
-        self._next, self._gaps_looked_for = None, False
+        self._background.look_again(catalog)
+        self._next = None
         if not adopted.done():
             adopted.set_result(None)
 
     async def stop(self) -> None:
         """Flush, leave the group and end, within about ten seconds."""
         self._stopping = True
-        await self.app.stop()
-        if self._rebuild is not None:
-            await asyncio.wait([self._rebuild], timeout=_STOP_DEADLINE_SECONDS)
+        await asyncio.gather(self.app.stop(), self._background.stop(STOP_DEADLINE_SECONDS))
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -268,7 +169,8 @@ class Worker:
 
         def load() -> dict[int, int | None]:
             self._incarnation = self._identity()
-            self._partition_count, self._gaps_looked_for = known, False
+            self._partition_count = known
+            self._background.look_again()
             if known:
                 self._writer.record_incarnation(self._incarnation, known, self._clock())
             held = self.processor.positions
@@ -313,33 +215,12 @@ class Worker:
         if full or abs(now - self._last_flush) >= interval:  # the clock may have been set back
             await self.flush(consumer)
             await self._open_waiting(consumer)
-            self._fill_gaps()
+            self._rebuild()
         if self._next is not None:
             await self._adopt(consumer)
 
-    def _fill_gaps(self) -> None:
-        """Rebuild beside the stream what it does not hold, unless that is under way or done."""
-        running = self._rebuild is not None and not self._rebuild.done()
-        if self._rebuilder is None or self._gaps_looked_for or running or self._stopping:
-            return
-        self._rebuild = asyncio.get_running_loop().create_task(self._rebuild_all(self._rebuilder), name="rebuild")
-
-    async def _rebuild_all(self, rebuilder: Rebuilder) -> None:
-        self._gaps_looked_for = True
-        catalog, starts, count = rebuilder.catalog, self.processor.starts, self._partition_count
-
-        def fill() -> bool:
-            return rebuilder.fill_due(starts, self._incarnation, count, lambda: self._interrupted(catalog))
-
-        try:
-            self._gaps_looked_for &= await asyncio.to_thread(fill)
-        except StoreUnavailable as exc:
-            self._gaps_looked_for = False
-            self._metrics.store_errors.labels("rebuild").inc()
-            log.warning("rebuilt later", reason=str(exc))
-
-    def _interrupted(self, catalog: Catalog) -> bool:
-        return self._stopping or self._rebuilder is None or self._rebuilder.catalog is not catalog
+    def _rebuild(self) -> None:
+        self._background.go_on(self.processor.starts, self._incarnation, self._partition_count)
 
     async def _open_waiting(self, consumer: Any) -> None:
         """Begin with partitions that had to wait for others."""

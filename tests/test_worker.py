@@ -24,10 +24,11 @@ from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailabl
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.ingest.producer import DeliveryFailed, Failure
+from onpace.processors.consumer import BatchConsumer, BatchTransport
 from onpace.processors.fetching import Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
-from onpace.processors.worker import BatchConsumer, BatchTransport, Worker
+from onpace.processors.worker import Worker
 from onpace.processors.writer import Checkpoint, Flush
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -329,8 +330,7 @@ def test_what_is_to_be_rebuilt_is_looked_for_until_all_is_done() -> None:
         for at in range(10, 15):
             stage.now += timedelta(days=6)
             await stage.take(at, 1)
-            if stage.worker._rebuild is not None:
-                await stage.worker._rebuild
+            await stage.worker._background.wait()
         assert len(stage.rebuilder.filled) == 2
         assert stage.count("onpace_store_errors_total", operation="rebuild") == 1
         adopting = asyncio.ensure_future(stage.worker.adopt(Catalog()))
@@ -339,8 +339,7 @@ def test_what_is_to_be_rebuilt_is_looked_for_until_all_is_done() -> None:
             stage.now += timedelta(days=6)
             await stage.take(at, 1)
         await adopting
-        assert stage.worker._rebuild is not None
-        await stage.worker._rebuild
+        await stage.worker._background.wait()
         assert len(stage.rebuilder.filled) == 3
 
     staged(scene)
