@@ -26,10 +26,11 @@ from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.processors.consumer import STOP_DEADLINE_SECONDS, BatchTransport
 from onpace.processors.fetching import Fetched, credentials
+from onpace.processors.letters import LetterCopies
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.rebuild import Background, Rebuilder
-from onpace.processors.writer import Flush, StoreWriter
+from onpace.processors.writer import StoreWriter
 
 __all__ = ["TopicRecreated", "Worker"]
 
@@ -74,7 +75,7 @@ class Worker:
         self._metrics = metrics
         self._clock = clock
         self._identity = identity
-        self._dead_letters = dead_letters
+        self._letters = LetterCopies(dead_letters, metrics)
         self._live = live
         self._thread = ThreadPoolExecutor(1, "onpace-fold")
         self._flushing = asyncio.Lock()
@@ -86,8 +87,7 @@ class Worker:
         self._partition_count = 1
         self._uncommitted: dict[int, int] = {}
         """Partition -> offset that is in the store and not yet, as far as is known, in Kafka."""
-        self._published: Flush | None = None
-        self._letters_refused = self._broker_away = False
+        self._broker_away = False
         self.app = self._faust_app(kafka)
 
     def _faust_app(self, kafka: KafkaSettings) -> Any:
@@ -280,26 +280,10 @@ class Worker:
         flush = self.processor.unwritten
         if flush is None:
             return
-        if flush.dead and flush is not self._published:
-            self._publish([letter for _, letter in flush.dead])
-            self._published = flush  # however often it takes ClickHouse
+        self._letters.publish(flush)
         self._metrics.flushed(self._writer.write(flush))
         self.processor.written()
         self._uncommitted |= {c.slot.partition: c.offset for c in flush.checkpoints}
-
-    def _publish(self, letters: list[DeadLetter]) -> None:
-        """To the dead-letter topic, if it takes them: the table holds them all the same."""
-        reason = ""
-        try:
-            self._dead_letters(letters)
-        except OnPaceError as exc:
-            self._metrics.store_errors.labels("dead_letter_topic").inc()
-            reason = str(exc)
-        if reason and not self._letters_refused:
-            log.warning("dead-letter topic not written: the table dead_letters has them all", reason=reason)
-        elif self._letters_refused and not reason:
-            log.info("dead-letter topic written again")
-        self._letters_refused = bool(reason)
 
     def _lags(self, consumer: Any) -> dict[TP, int]:
         """How many offsets are left to read of each partition, as far as the broker has said so."""
