@@ -58,13 +58,13 @@ class LiveCatalog:
         folder = self._settings.kpis
         if folder is None:
             return
-        in_force = before = await in_thread(_fingerprint, folder)
+        judged = before = None  # so the first look judges the folder as it is: it may have changed since it was read
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             found = await in_thread(_fingerprint, folder)
             settled, before = found == before, found
-            if found != in_force and settled:
-                in_force = found
+            if found != judged and settled:
+                judged = found
                 await self._take_up(adopters)
 
     async def _take_up(self, adopters: tuple[Adopt, ...]) -> None:
@@ -73,6 +73,9 @@ class LiveCatalog:
         except OnPaceError as exc:
             self._good.set(0)
             log.error("the KPI files are broken: the old ones stay in force", problems=str(exc))
+            return
+        if catalog == self.current:
+            self._good.set(1)
             return
         for adopt in adopters:
             await _until_adopted(adopt, catalog)

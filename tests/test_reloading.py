@@ -14,7 +14,7 @@ from onpace.config.errors import StoreUnavailable
 from onpace.config.loader import load_catalog
 from onpace.config.settings import Settings
 from onpace.deploy import reloading
-from onpace.deploy.reloading import LiveCatalog
+from onpace.deploy.reloading import Adopt, LiveCatalog
 
 FILE = """version: 1
 events:
@@ -29,6 +29,11 @@ MORE = f"""{FILE}  - name: revenue
     value: amount
     direction: higher_is_better
     role: lagging
+"""
+
+VISITS = """version: 1
+events:
+  site.visited: {}
 """
 
 
@@ -68,7 +73,6 @@ def played(folder: Path, monkeypatch: pytest.MonkeyPatch, play: Callable[[Scene]
 
     async def run() -> None:
         following = asyncio.ensure_future(scene.live.follow(scene.adopt))
-        await asyncio.sleep(0.05)
         try:
             await asyncio.wait_for(play(scene), 20)
         finally:
@@ -81,15 +85,34 @@ def test_changed_files_are_taken_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Also a file that is new, and one that is gone; an untouched folder is left alone."""
 
     async def play(scene: Scene) -> None:
+        await asyncio.sleep(0.1)
+        scene.file.touch()
+        await asyncio.sleep(0.1)
         assert scene.adopted == []
         scene.file.write_text(MORE)
         await until(lambda: scene.adopted == [["orders", "revenue"]])
-        (tmp_path / "more.yml").write_text("version: 1\n")
+        (tmp_path / "more.yml").write_text(VISITS)
         await until(lambda: len(scene.adopted) == 2)
         scene.file.write_text(FILE)
         await until(lambda: scene.adopted[-1] == ["orders"])
         assert list(scene.live.current.kpis) == ["orders"]
 
+    played(tmp_path, monkeypatch, play)
+
+
+def test_a_change_while_the_process_starts_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files were read long before anybody looks at them again."""
+
+    async def play(scene: Scene) -> None:
+        await until(lambda: scene.adopted == [["orders", "revenue"]])
+
+    real = LiveCatalog.follow
+
+    async def late(self: LiveCatalog, *adopters: Adopt) -> None:
+        (tmp_path / "shop.yaml").write_text(MORE)
+        await real(self, *adopters)
+
+    monkeypatch.setattr(LiveCatalog, "follow", late)
     played(tmp_path, monkeypatch, play)
 
 
