@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -219,7 +220,8 @@ class EventProducer:
             self.flush(timeout)
         finally:
             if self._producer is not None:
-                self._producer.close(timeout=1.0)
+                with suppress(KafkaError):  # what is not delivered by now has been said
+                    self._producer.close(timeout=1.0)
 
     def __enter__(self) -> EventProducer:
         return self

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from onpace.processors.letters import LetterCopies
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.rebuild import Background, Rebuilder
+from onpace.processors.steady import SteadyTime
 from onpace.processors.writer import StoreWriter
 
 __all__ = ["TopicRecreated", "Worker"]
@@ -80,6 +82,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "onpace-fold")
         self._flushing = asyncio.Lock()
         self._last_flush = self._checked_at = clock()
+        self._time = SteadyTime(self._last_flush, monotonic())
         self._incarnation: UUID | None = None
         self._stopping = False
         self._next: tuple[Catalog, asyncio.Future[None]] | None = None
@@ -205,6 +208,8 @@ class Worker:
         batch = {tp.partition: part for tp, part in records.items() if tp.topic == self.topic}
         for tp in records:
             self.app.monitor.stream_inbound_time[tp] = consumer.loop.time()
+        for part in filter(None, batch.values()):
+            self._time.arrived(part[-1].timestamp, monotonic())
         due = await self._due(consumer, batch)
         if due:
             await self._run(lambda: self._process(due))
@@ -295,7 +300,7 @@ class Worker:
         """Partition -> until when everything has been read, for those where nothing is left to read."""
         until: dict[int, datetime] = {}
         kafka = consumer._thread._ensure_consumer()
-        now = self._clock()
+        now = self._time.now(self._clock(), monotonic())
         for tp, lag in self._lags(consumer).items():
             self._metrics.lag.labels(self.topic, str(tp.partition)).set(lag)
             polled_ms = kafka.last_poll_timestamp(tp)

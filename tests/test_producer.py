@@ -193,3 +193,16 @@ def test_a_broker_that_cannot_grow_a_topic_says_what_to_do_instead(broker: Kafka
             grow_topic(broker, 8, only_ask=only_ask)
     with pytest.raises(OnPaceError, match="no topic 'nothing'"):
         partition_count(broker.model_copy(update={"topic": "nothing"}))
+
+
+def test_what_is_not_delivered_when_it_is_closed_is_said_in_our_words() -> None:
+    """Not in the driver's, whose own closing fails as well."""
+    with EmbeddedBroker() as running:
+        settings = KafkaSettings(bootstrap=running.address)
+        ensure_topics(settings)
+        producer = EventProducer(settings, source="/shop")
+        producer.send("ping").result(10)
+        running.kill()
+        producer.send("ping", subject="user-1")
+        with pytest.raises(DeliveryFailed):
+            producer.close(0.3)
