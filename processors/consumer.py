@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import structlog
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -13,9 +13,7 @@ from faust.types import TP
 
 from onpace.config.errors import OnPaceError
 from onpace.processors.fetching import BatchThread, Fetched
-
-if TYPE_CHECKING:
-    from onpace.processors.worker import Worker
+from onpace.processors.processor import Processor
 
 __all__ = ["STOP_DEADLINE_SECONDS", "BatchConsumer", "BatchTransport"]
 
@@ -24,6 +22,21 @@ log = structlog.get_logger(__name__)
 _REVOKE_DEADLINE_SECONDS = 20.0
 STOP_DEADLINE_SECONDS = 8.0
 """How long a last flush may take when the process is told to stop."""
+
+
+class Taker(Protocol):
+    """Who takes the batches: the worker."""
+
+    topic: str
+    processor: Processor
+
+    async def take_over(self, partitions: set[int], known: int) -> dict[int, int | None]: ...
+
+    def resume_offset(self, partition: int, checkpoint: int | None, earliest: int) -> int: ...
+
+    async def take(self, consumer: Any, records: Mapping[TP, Fetched]) -> None: ...
+
+    async def flush(self, consumer: Any) -> None: ...
 
 
 class BatchConsumer(Consumer):
@@ -102,7 +115,7 @@ class BatchConsumer(Consumer):
         return records or {}
 
 
-def _worker_of(consumer: Consumer) -> Worker:
+def _worker_of(consumer: Consumer) -> Taker:
     transport = consumer.transport
     assert isinstance(transport, BatchTransport)
     return transport.worker
@@ -112,4 +125,4 @@ class BatchTransport(Transport):
     """Kafka through aiokafka, in batches."""
 
     Consumer = BatchConsumer
-    worker: Worker
+    worker: Taker

@@ -41,17 +41,18 @@ class BatchThread(AIOKafkaConsumerThread):
         self, consumer: Any, active_partitions: Any, timeout: float | None = None, max_records: int | None = None
     ) -> dict[TP, Fetched]:
         for fetched in list(consumer._fetcher._records.values()):
-            if isinstance(fetched, FetchResult):
-                fetched._partition_records._consumer_record = _as_it_is
+            records = fetched._partition_records if isinstance(fetched, FetchResult) else None
+            if records is not None:
+                records._consumer_record = _as_it_is
         assignment, before = _positions(consumer)
-        records = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        found = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
         now_assigned, after = _positions(consumer)
         if now_assigned is not assignment:
             return {}  # a rebalance: what was fetched is missed, and fetched again
         return {
-            tp: Fetched(records.get(tp, ()), before[tp], end)
+            tp: Fetched(found.get(tp, ()), before[tp], end)
             for tp, end in after.items()
-            if tp in before and (tp in records or end > before[tp])
+            if tp in before and (tp in found or end > before[tp])
         }
 
 
