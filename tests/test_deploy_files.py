@@ -22,6 +22,7 @@ from onpace.config.loader import load_catalog
 from onpace.config.settings import Settings
 from onpace.deploy.dashboard import dashboard, panel_queries, render
 from onpace.deploy.demo import KPIS
+from onpace.deploy.reloading import LiveCatalog
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.views import refresh_views
@@ -112,6 +113,7 @@ def exported_names(catalog: Catalog) -> set[str]:
     registry = CollectorRegistry()
     ProcessorMetrics(registry)
     EngineMetrics(registry, "0")
+    LiveCatalog(Settings(), catalog, registry)
     families = [*registry.collect(), *KpiCollector(lambda: catalog, lambda: None).describe()]
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
     gateway = {"onpace_gateway_requests_total", "onpace_gateway_events_total"}

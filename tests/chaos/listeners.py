@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import yaml
+from ruamel.yaml import YAML
 from stacks import until
 
 from onpace.ingest.embedded_broker import free_port
@@ -94,19 +94,19 @@ class Watchdogs:
         rules = (DEPLOY / "prometheus" / "onpace.rules.yml").read_text()
         rules = re.sub(r"for: (\d+)m", lambda found: f"for: {int(found[1]) * 6}s", rules).replace("> 120", "> 12")
         (self._folder / "rules.yml").write_text(rules)
-        config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+        config = YAML().load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
         config["global"] = {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"}
         config["rule_files"] = ["rules.yml"]
         config["alerting"]["alertmanagers"] = [{"static_configs": [{"targets": [_host(self.alertmanager)]}]}]
         config["scrape_configs"] = [
             {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for job, port in targets.items()
         ]
-        (self._folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        config = yaml.safe_load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
+        YAML().dump(config, self._folder / "prometheus.yml")
+        config = YAML().load((DEPLOY / "alertmanager" / "alertmanager.yml").read_text())
         config["route"] |= {"group_wait": "3s", "group_interval": "5s"}
         for one in config["receivers"]:
             one["webhook_configs"] = [{"url": f"{receiver}/pager"}]
-        (self._folder / "alertmanager.yml").write_text(yaml.safe_dump(config))
+        YAML().dump(config, self._folder / "alertmanager.yml")
 
     def __enter__(self) -> Watchdogs:
         alertmanager = next(path for path in map(shutil.which, ALERTMANAGER) if path)
