@@ -220,8 +220,7 @@ class EventProducer:
             self.flush(timeout)
         finally:
             if self._producer is not None:
-                with suppress(KafkaError):  # what is not delivered by now has been said
-                    self._producer.close(timeout=1.0)
+                _close(self._producer)
 
     def __enter__(self) -> EventProducer:
         return self
@@ -337,3 +336,15 @@ def _refuse_non_finite(value: Any, path: str) -> None:
             _refuse_non_finite(inner, f"{path}[{position}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise InvalidEvent("malformed_json", f"{path} is {value}: JSON has no such number", path)
+
+
+def _close(producer: Any) -> None:
+    """Disconnect, whatever is not delivered by now: it has been said. The driver's own closing stops half-way then, and
+    would be tried again, with an error that nobody can catch, when it is garbage."""
+    try:
+        producer.close(timeout=1.0)
+    except KafkaError:
+        producer._sender.force_close()
+        producer._sender.join(5.0)
+        with suppress(KafkaError):
+            producer.close(timeout=1.0)

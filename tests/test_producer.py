@@ -206,3 +206,6 @@ def test_what_is_not_delivered_when_it_is_closed_is_said_in_our_words() -> None:
         producer.send("ping", subject="user-1")
         with pytest.raises(DeliveryFailed):
             producer.close(0.3)
+        assert producer._producer is not None
+        assert producer._producer._closed
+        assert not producer._producer._sender.is_alive()
