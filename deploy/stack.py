@@ -13,16 +13,16 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from onpace.config.catalog import Catalog
-from onpace.config.errors import OnPaceError, PortBusy, StoreUnavailable
+from onpace.config.errors import BrokerUnavailable, OnPaceError, PortBusy, StoreUnavailable
 from onpace.config.settings import KafkaSettings, Settings
 from onpace.deploy.reloading import Adopt
-from onpace.deploy.running import at_end, in_thread, until_available
+from onpace.deploy.running import at_end, background, in_thread, until_available
 from onpace.deploy.sockets import listening_socket
 from onpace.deploy.stores import now, prepare_store
 from onpace.deploy.wiring import AlertPart, dead_letter_topic, worker_of
 from onpace.ingest.embedded_broker import EmbeddedBroker
 from onpace.ingest.producer import EventProducer
-from onpace.ingest.topics import ensure_topics
+from onpace.ingest.topics import ensure_topics, wait_for_broker
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.worker import Worker
 
@@ -35,6 +35,7 @@ __all__ = [
     "start_broker",
     "start_processor",
     "start_store",
+    "watch_broker",
 ]
 
 log = structlog.get_logger(__name__)
@@ -111,6 +112,7 @@ async def start_processor(
     worker = worker_of(settings, catalog, store, registry, dead_letters=dead_letter_topic(letters), live=live)
     held.push_async_callback(_stop, worker, broker)
     await worker.start()
+    background(held, watch_broker(lambda: wait_for_broker(kafka, 2.0)), "broker watch")
     log.debug("processor runs")
 
     def failure() -> str | None:
@@ -120,6 +122,23 @@ async def start_processor(
         return f"the embedded broker ended: see {settings.data}/broker.log, then start again" if gone else None
 
     return Stack(settings, store, worker, failure)
+
+
+async def watch_broker(ask: Callable[[], None], every: timedelta = timedelta(seconds=5)) -> None:
+    """Say when Kafka stops answering and when it answers again: those who fetch try again in silence."""
+    away = False
+    while True:
+        await asyncio.sleep(every.total_seconds())
+        try:
+            await in_thread(ask)
+        except BrokerUnavailable as exc:
+            if not away:
+                log.warning("Kafka does not answer: waiting for it", reason=str(exc))
+            away = True
+        else:
+            if away:
+                log.info("Kafka answers again")
+            away = False
 
 
 async def _stop(worker: Worker, broker: EmbeddedBroker | None) -> None:

@@ -90,7 +90,6 @@ class Worker:
         self._partition_count = 1
         self._uncommitted: dict[int, int] = {}
         """Partition -> offset that is in the store and not yet, as far as is known, in Kafka."""
-        self._broker_away = False
         self.app = self._faust_app(kafka)
 
     def _faust_app(self, kafka: KafkaSettings) -> Any:
@@ -314,14 +313,8 @@ class Worker:
         self._checked_at = now
         try:
             found = await self._run(self._identity)
-        except BrokerUnavailable as exc:  # fetching fails as well, but says nothing
-            if not self._broker_away:
-                log.warning("Kafka does not answer: waiting for it", reason=str(exc))
-            self._broker_away = True
-            return
-        if self._broker_away:
-            log.info("Kafka answers again")
-        self._broker_away = False
+        except BrokerUnavailable:
+            return  # cannot tell now; fetching fails as well
         if found != self._incarnation:
             raise TopicRecreated(
                 f"topic '{self.topic}' was deleted and made again ({self._incarnation} -> {found}): "

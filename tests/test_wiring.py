@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
+import structlog
 from processors_fakes import START, TOPIC
 
 from onpace.config.errors import BrokerUnavailable
+from onpace.deploy.stack import watch_broker
 from onpace.deploy.wiring import dead_letter_topic
 from onpace.ingest.deadletters import DeadLetter
 
@@ -48,3 +52,18 @@ def test_a_dead_letter_topic_that_failed_is_left_alone_for_a_while() -> None:
     publish([LETTER])
     publish([LETTER])
     assert producer.sent == [b"raw"] * 3
+
+
+def test_a_broker_that_is_away_and_back_is_said_to_be_once() -> None:
+    """Fetching goes on by itself, and says nothing."""
+    answers = [True, False, False, True, True]
+
+    def ask() -> None:
+        if not answers:
+            raise RuntimeError("enough")
+        if not answers.pop(0):
+            raise BrokerUnavailable("no answer")
+
+    with structlog.testing.capture_logs() as logged, pytest.raises(RuntimeError):
+        asyncio.run(watch_broker(ask, timedelta()))
+    assert [entry["event"] for entry in logged] == ["Kafka does not answer: waiting for it", "Kafka answers again"]

@@ -10,10 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import pytest
-import structlog
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.types import TP
 from processors_fakes import LIFE, START, TOPIC, Record, settings
@@ -181,9 +179,7 @@ class FakeConsumer:
 class Stage:
     """A worker with fakes around it."""
 
-    def __init__(
-        self, *, dead_letters: Callable[[Any], None] = lambda _: None, identity: Callable[[], UUID] = lambda: LIFE
-    ) -> None:
+    def __init__(self, *, dead_letters: Callable[[Any], None] = lambda _: None) -> None:
         self.processor, self.writer, self.consumer = FakeProcessor(), FakeWriter(), FakeConsumer()
         self.registry = CollectorRegistry()
         self.now = NOW
@@ -195,7 +191,7 @@ class Stage:
             settings=settings(flush_interval=timedelta(days=1), poll_events=100),
             metrics=ProcessorMetrics(self.registry),
             clock=lambda: self.now,
-            identity=identity,
+            identity=lambda: LIFE,
             dead_letters=dead_letters,
             rebuilder=self.rebuilder,  # type: ignore[arg-type]
         )
@@ -460,26 +456,6 @@ def test_a_dead_letter_topic_that_does_not_take_them_stops_nothing(error: OnPace
         assert stage.count("onpace_store_errors_total", operation="dead_letter_topic") == 1
 
     staged(scene, dead_letters=away)
-
-
-def test_a_broker_that_is_away_and_back_is_said_to_be_once() -> None:
-    """Fetching goes on by itself, and would say nothing."""
-    answers: list[OnPaceError | None] = [None, BrokerUnavailable("no answer"), BrokerUnavailable("no answer"), None]
-
-    def identity() -> UUID:
-        if error := answers.pop(0):
-            raise error
-        return LIFE
-
-    async def scene(stage: Stage) -> None:
-        await stage.worker.take_over(set(), 4)
-        while answers:
-            stage.now += timedelta(minutes=1)
-            await stage.worker.flush(stage.consumer)
-
-    with structlog.testing.capture_logs() as logged:
-        staged(scene, identity=identity)
-    assert [entry["event"] for entry in logged] == ["Kafka does not answer: waiting for it", "Kafka answers again"]
 
 
 @pytest.mark.parametrize(
