@@ -127,7 +127,7 @@ def test_the_embedded_stack_may_be_killed(tmp_path: Path, seed: int, times: Call
     watcher.start()
     try:
         with feed.under_load(RATE):
-            for _ in range(times(15, 3)):
+            for _ in range(times(15, 2)):
                 before = len(lives.archived())
                 until(lambda before=before: len(lives.archived()) > before, "events are archived", 90)
                 time.sleep(rng.random() * 2)  # the moment is what is random here
