@@ -10,7 +10,8 @@ from typing import Any
 from onpace.config.calendar import Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
 from onpace.config.errors import UnknownName, did_you_mean
-from onpace.config.kpi import Kpi, RatioKpi, SimpleKpi
+from onpace.config.kpi import RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import Kpi
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.sql import Grouping, dimension_select, merged_select
 from onpace.processors.views import grouping_sql

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from onpace.config.catalog import Catalog
 from onpace.config.expressions import parse_kpi_expression, render_clickhouse
-from onpace.config.kpi import Aggregation, DerivedKpi, Kpi, RatioKpi, SimpleKpi
+from onpace.config.kpi import Aggregation, DerivedKpi, RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import Kpi
 from onpace.processors.aggregates import BIN_OFFSET, GAMMA
 
 __all__ = ["Grouping", "dimension_select", "merged_select", "quoted", "start_sql"]

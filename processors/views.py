@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Target
+from onpace.config.kpi import Target
+from onpace.config.kpi_entities import Kpi
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.sql import Grouping, merged_select, quoted, start_sql
 

@@ -15,7 +15,8 @@ from uuid import UUID
 
 from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import DerivedKpi, EventType, Kpi, RatioKpi, SimpleKpi
+from onpace.config.kpi import DerivedKpi, EventType, RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.settings import ProcessorSettings
 
 TOPIC = "events"
