@@ -17,6 +17,7 @@ from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, RatioKpi, Si
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, Leaf, ReportedKpi, RetentionKpi
 from onpace.config.offsets import split_name
 from onpace.config.reports import Report
+from onpace.config.units import check_units
 from onpace.config.yaml_lines import Place
 
 __all__ = ["check_kpis", "check_objectives"]
@@ -36,6 +37,8 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
                 sound[name] = zoned
     catalog = Catalog(kpis={name: sound[name] for name in found.kpis if name in sound})
     for kpi in catalog.kpis.values():
+        if isinstance(kpi, DerivedKpi):
+            _check_units(kpi, catalog, found.kpis[kpi.name].place, report)
         if isinstance(kpi, CumulativeKpi):
             check_cumulative(kpi, catalog, found.kpis[kpi.name].place, report)
         _check_grains(kpi, catalog.base_grain(kpi), found.kpis[kpi.name].place, report)
@@ -197,6 +200,13 @@ def _check_targets(kpi: Kpi, dimensions: tuple[str, ...], place: Place, report: 
         report.add(
             place.at("targets", index, "headline"), f"kpi '{kpi.name}': target: only one target can be the headline"
         )
+
+
+def _check_units(kpi: DerivedKpi, catalog: Catalog, place: Place, report: Report) -> None:
+    try:
+        check_units(parse_kpi_expression(kpi.expr), {part.name: part.unit for part in catalog.inputs(kpi)})
+    except ExpressionError as error:
+        report.add(place.at("expr"), f"kpi '{kpi.name}': expr: {error}")
 
 
 def _check_grains(kpi: Kpi, base: Grain, place: Place, report: Report) -> None:
