@@ -95,8 +95,8 @@ class AlertBook:
         own, other = look.progress[rule.kpi], look.progress[gate]
         if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
             return
-        zone = self._catalog.kpi(rule.kpi).zone
-        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), zone)
+        calendar = self._catalog.kpi(rule.kpi).calendar
+        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), calendar)
         since = self._evaluated_to(rule) or own.first_event
         if (width := rule.grain.step) is not None:
             since = max(since, complete_to - width * MAX_WINDOWS)
@@ -155,7 +155,7 @@ class AlertBook:
         progress, due = look.progress[rule.kpi], Due(target, Period.parse(status.period))
         earlier = [as_of - rule.hold * part / SAMPLES for part in range(SAMPLES, 0, -1)]
         grain = self._catalog.base_grain(kpi)
-        instants = sorted({window_start(grain, at, kpi.zone) for at in earlier})
+        instants = sorted({window_start(grain, at, kpi.calendar) for at in earlier})
         judgements = [
             self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
         ]

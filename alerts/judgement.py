@@ -67,8 +67,8 @@ def due_periods(kpi: Kpi, *, first_event: datetime | None, now: datetime) -> lis
     """
     due: dict[tuple[Labels, Period], Due] = {}
     for target in kpi.targets:
-        last = period_containing(target.grain, now, kpi.zone)
-        first = period_containing(target.grain, min(first_event or now, now), kpi.zone)
+        last = period_containing(target.grain, now, kpi.calendar)
+        first = period_containing(target.grain, min(first_event or now, now), kpi.calendar)
         for period in _periods(target, first, last):
             if chosen := target_in_force(kpi.targets, period, target_series(target)):
                 one = Due(chosen, period)
@@ -92,7 +92,7 @@ class Judgement:
     @property
     def bounds(self) -> Span:
         """The period, in UTC."""
-        return self.due.period.bounds(self.kpi.zone)
+        return self.due.period.bounds(self.kpi.calendar)
 
     @property
     def ended(self) -> bool:
@@ -113,9 +113,9 @@ class Judgement:
         span, (start, end) = self.actual_span, self.bounds
         if not self.accumulates or self.ended or span is None or span[1] >= end or self.first_event is None:
             return ()
-        share, zone = elapsed_share(start, end, span[1]), self.kpi.zone
-        whole = past_periods(self.due.period, zone, first_event=self.first_event, complete_to=span[1])
-        return tuple(PastPoint.at(period, share, self.base_grain, zone) for period in whole)
+        share, calendar = elapsed_share(start, end, span[1]), self.kpi.calendar
+        whole = past_periods(self.due.period, calendar, first_event=self.first_event, complete_to=span[1])
+        return tuple(PastPoint.at(period, share, self.base_grain, calendar) for period in whole)
 
     def past_spans(self) -> tuple[Span, ...]:
         """What to read of past periods; none of them is empty."""

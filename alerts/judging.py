@@ -39,7 +39,7 @@ def read_progress(catalog: Catalog, reader: SeriesReader, kpi: Kpi, *, now: date
     watermark = reader.watermark(kpi.name)
     if watermark is None:
         return Progress(None, None, stale)
-    as_of = window_start(catalog.base_grain(kpi), min(watermark, now), kpi.zone)
+    as_of = window_start(catalog.base_grain(kpi), min(watermark, now), kpi.calendar)
     return Progress(as_of, reader.first_event(kpi.name), stale)
 
 
@@ -126,7 +126,7 @@ class StatusBoard:
         due, finals = self._due(kpi, progress, now)
         if progress.stale:
             return [self._frozen(kpi, one, progress, now) for one in due]
-        hour = window_start(Grain.HOUR, now, kpi.zone)
+        hour = window_start(Grain.HOUR, now, kpi.calendar)
         looks_back = self._rechecked.get(kpi.name) != hour
         again = [self.judgement(kpi, one, progress, now) for one in finals] if looks_back else []
         fresh = self.statuses([*again, *(self.judgement(kpi, one, progress, now) for one in due)])
@@ -142,7 +142,7 @@ class StatusBoard:
         """The KPI's value so far today, for one without a target."""
         if progress.as_of is None:
             return Reading(None, None, bool(progress.stale))
-        start, _ = period_containing(Grain.DAY, progress.as_of, kpi.zone).bounds(kpi.zone)
+        start, _ = period_containing(Grain.DAY, progress.as_of, kpi.calendar).bounds(kpi.calendar)
         values = self._reader.values(kpi.name, [(start, progress.as_of)], {}) if start < progress.as_of else [None]
         return Reading(finite(values[0]), progress.as_of, bool(progress.stale))
 

@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
-from zoneinfo import ZoneInfo
 
 from onpace.alerts.reading import Span
-from onpace.config.calendar import Grain, Period, window_end, window_start
+from onpace.config.calendar import Calendar, Grain, Period, window_end, window_start
 
 __all__ = ["PastPoint", "elapsed_share", "expected_share", "past_periods"]
 
@@ -31,7 +30,9 @@ GRID = {
     Grain.WEEK: Grain.HOUR,
     Grain.MONTH: Grain.HOUR,
     Grain.QUARTER: Grain.DAY,
+    Grain.FISCAL_QUARTER: Grain.DAY,
     Grain.YEAR: Grain.DAY,
+    Grain.FISCAL_YEAR: Grain.DAY,
 }
 """How finely the past is read, by the length of the period."""
 
@@ -41,12 +42,12 @@ def elapsed_share(start: datetime, end: datetime, at: datetime) -> float:
     return min(1.0, max(0.0, (at - start) / (end - start)))
 
 
-def past_periods(period: Period, zone: ZoneInfo, *, first_event: datetime, complete_to: datetime) -> list[Period]:
+def past_periods(period: Period, calendar: Calendar, *, first_event: datetime, complete_to: datetime) -> list[Period]:
     """Up to twelve periods before `period`, newest first, that the KPI saw whole and that are complete."""
     found: list[Period] = []
     candidate = period.previous()
     while len(found) < MAX_PAST:
-        start, end = candidate.bounds(zone)
+        start, end = candidate.bounds(calendar)
         if elapsed_share(start, end, first_event) > LATE_START:
             break
         if end <= complete_to:
@@ -67,15 +68,15 @@ class PastPoint:
     """How far the point lies between `before` (0) and `after` (1)."""
 
     @classmethod
-    def at(cls, period: Period, share: float, grain: Grain, zone: ZoneInfo) -> PastPoint:
+    def at(cls, period: Period, share: float, grain: Grain, calendar: Calendar) -> PastPoint:
         """The point at `share` of the period's length; `grain` is the KPI's base grain."""
         grain = max(grain, GRID[period.grain], key=lambda one: one.rank)
-        start, end = period.bounds(zone)
+        start, end = period.bounds(calendar)
         point = min(end, start + (end - start) * share)
-        before = max(start, window_start(grain, point, zone))
+        before = max(start, window_start(grain, point, calendar))
         if before == point:
             return cls(start, end, point, point, 0.0)
-        after = min(end, window_end(grain, before, zone))
+        after = min(end, window_end(grain, before, calendar))
         return cls(start, end, before, after, (point - before) / (after - before))
 
     @property

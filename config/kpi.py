@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from onpace.config.calendar import BASE_GRAINS, Grain, Period
+from onpace.config.calendar import BASE_GRAINS, Calendar, Grain, Period
+from onpace.config.calendars import CalendarName, calendar_of
 from onpace.config.durations import Duration
 
 __all__ = [
@@ -41,7 +41,7 @@ SlugName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=63)]
 Status = Literal["on_track", "at_risk", "off_track", "no_data", "met", "missed"]
 Direction = Literal["higher_is_better", "lower_is_better", "in_range"]
 Aggregation = Literal["count", "sum", "avg", "min", "max", "count_distinct", "percentile", "first", "last"]
-Every = Literal["day", "week", "month", "quarter", "year"]
+Every = Literal["day", "week", "month", "quarter", "year", "fiscal_quarter", "fiscal_year"]
 
 
 class Model(BaseModel):
@@ -74,8 +74,6 @@ class EventType(Model):
 
 
 def _period(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"FY\d+.*", value):
-        raise ValueError(f"fiscal periods ('{value}') are not supported yet")
     return Period.parse(str(value)) if isinstance(value, str | int) else value
 
 
@@ -85,8 +83,8 @@ CalendarPeriod = Annotated[
     WithJsonSchema(
         {
             "type": ["string", "integer"],
-            "pattern": r"^\d{4}(-(Q[1-4]|\d{2}|W\d{2}|\d{2}-\d{2}))?$",
-            "examples": ["2026", "2026-Q4", "2026-10", "2026-W43", "2026-10-05"],
+            "pattern": r"^(\d{4}(-(Q[1-4]|\d{2}|W\d{2}|\d{2}-\d{2}))?|FY\d{4}(-Q[1-4])?)$",
+            "examples": ["2026", "2026-Q4", "2026-10", "2026-W43", "2026-10-05", "FY2027", "FY2027-Q1"],
         }
     ),
 ]
@@ -177,11 +175,18 @@ class KpiCommon(Model):
     drives: tuple[Drive, ...] = ()
     timezone: str = "UTC"
     nature: Literal["accumulates", "level"] | None = None
+    observes: CalendarName | None = Field(default=None, alias="calendar")
+    """Its open days, and where its weeks and fiscal years begin; in a file, the name of one of `calendars`."""
 
     @property
     def zone(self) -> ZoneInfo:
         """The time zone that its days and longer windows follow."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def calendar(self) -> Calendar:
+        """What its windows and periods follow: its time zone, weeks, fiscal years and open days."""
+        return calendar_of(self.timezone, self.observes)
 
     @property
     def headline(self) -> Target | None:
@@ -262,6 +267,6 @@ class CumulativeKpi(KpiCommon):
 
     type: Literal["cumulative"]
     of: Name
-    to_date: Literal["day", "week", "month", "quarter", "year"] | None = None
+    to_date: Every | None = None
     window: Duration | None = None
     """A trailing stretch that ends with the window; whole days are days of the calendar."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onpace.config.catalog import Catalog
+from onpace.config.checks_calendars import check_calendars
 from onpace.config.checks_events import check_events
 from onpace.config.checks_kpis import check_kpis, check_objectives
 from onpace.config.checks_rules import check_channels, check_rules
@@ -59,6 +60,7 @@ def _read(folder: Path, report: Report) -> list[Document]:
 
 def _assemble(documents: list[Document], environment: Mapping[str, str], report: Report) -> Catalog:
     found = collect(documents, environment, report)
+    check_calendars(found, report)
     events = check_events(found, report)
     kpis = check_kpis(found, events, report)
     check_objectives(found, report)
