@@ -118,6 +118,10 @@ class KpiStatus:
     final: bool
     stale: bool
     reason: str
+    baseline: float | None = None
+    """Where the way to the target begins: its `from`, or what it is an increase over."""
+    remark: str = ""
+    """The part of the reason that is about guardrails."""
 
     @property
     def key(self) -> tuple[str, Labels, str]:

@@ -11,6 +11,7 @@ from onpace.config.checks_events import check_simple
 from onpace.config.declarations import Declarations, Declared
 from onpace.config.durations import parse_duration
 from onpace.config.expressions import ExpressionError, parse_kpi_expression
+from onpace.config.increases import increase_problems
 from onpace.config.kpi import DerivedKpi, EventType, Kpi, RatioKpi, SimpleKpi, Target
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
@@ -186,6 +187,9 @@ def _check_targets(kpi: Kpi, dimensions: tuple[str, ...], place: Place, report: 
 def _target_problems(kpi: Kpi, target: Target) -> Iterator[str]:
     if (target.every is None) == (target.period is None):
         yield "give either every (as in every: month) or period (as in period: 2026-12)"
+    if target.increase is not None or target.over is not None:
+        yield from increase_problems(kpi, target)
+        return
     if kpi.direction == "in_range":
         yield from _range_problems(target)
         return

@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from onpace.config.calendar import BASE_GRAINS, Grain, Period
 from onpace.config.durations import Duration
+from onpace.config.increases import IncreaseInFile, Over
 
 __all__ = [
     "Aggregation",
@@ -105,6 +106,10 @@ class Target(Model):
     max: float | None = None
     start: float | None = Field(default=None, alias="from")
     """Where the way to the target begins; attainment is then the share of that way."""
+    increase: IncreaseInFile | None = None
+    """Instead of a value: how much more than the baseline, which is the KPI's value in another period."""
+    over: Over | None = None
+    """Which period the baseline is taken from."""
     at_risk: float = Field(default=0.95, gt=0, le=1)
     """Share of the expected value below which the KPI is off track."""
     tolerance: float | None = Field(default=None, ge=0)
