@@ -15,6 +15,7 @@ import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
 from onpace.alerts.metrics import EngineMetrics
@@ -131,7 +132,8 @@ class Engine:
         sources = self._reader.sources()
         stale = stale_sources(self._catalog, sources, now, self._patience) if live else {}
         progress = {name: self._progress(kpi, now, stale) for name, kpi in self._catalog.kpis.items()}
-        statuses = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
+        judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
+        statuses = with_guardrails(self._catalog, judged, board.known)
         return Look(now, progress, statuses, sources, stale, live, self._patience)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:

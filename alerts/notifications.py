@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Literal
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
 from onpace.config.catalog import Catalog
+from onpace.config.privacy import for_owner
 
 __all__ = ["Notification", "compose", "leading_words", "series_words"]
 
@@ -69,7 +71,8 @@ def leading_words(catalog: Catalog, evaluation: Evaluation, kpi: str) -> str:
     if kpi not in catalog.kpis:
         return ""
     words = []
-    for leading in catalog.leading(catalog.kpi(kpi)):
+    about = catalog.kpi(kpi)
+    for leading in [one for one in catalog.leading(about) if for_owner(about, one)]:
         status = evaluation.headline(leading)
         state = status.status.replace("_", " ") if status else "no target"
         words.append(f"{leading.title or leading.name}: {state} (link unproven)")
@@ -127,6 +130,7 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
             else f"{_bound(status.target_min)} to {_bound(status.target_max)}"
         )
         found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
+        found["guardrails"] = guardrail_words(status)
     found["description"] = _sentence(found)
     return {name: text for name, text in found.items() if text}
 

@@ -1,4 +1,4 @@
-"""What must hold between KPIs: inputs, cycles, time zones, targets, objectives, guardrails and drives."""
+"""What must hold between KPIs: inputs, cycles, time zones, targets, guardrails and drives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onpace.config.kpi import DerivedKpi, EventType, Kpi, RatioKpi, SimpleKpi, T
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
 
-__all__ = ["check_kpis", "check_objectives"]
+__all__ = ["check_kpis"]
 
 
 def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Report) -> dict[str, Kpi]:
@@ -38,19 +38,6 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
         if declared.model:
             _check_references(declared.model, declared.place, f"kpi '{name}'", found, report)
     return catalog.kpis
-
-
-def check_objectives(found: Declarations, report: Report) -> None:
-    """Report key results of unknown KPIs."""
-    for name, declared in found.objectives.items():
-        for index, result in enumerate(declared.model.key_results if declared.model else ()):
-            place = declared.place.at("key_results", index)
-            if result.kpi not in found.kpis:
-                report.unknown(place.at("kpi"), f"objective '{name}'", "kpi", result.kpi, found.kpis)
-            if result.start == result.value:
-                report.add(
-                    place, f"objective '{name}': kpi '{result.kpi}' starts at its value: nothing is left to reach"
-                )
 
 
 def _inputs(

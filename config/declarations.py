@@ -35,7 +35,7 @@ PLANNED_KPI_TYPES = ("cumulative", "conversion", "retention", "balance", "report
 PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
 SECTIONS = ("events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
-    **dict.fromkeys(("title", "description", "owner", "unit", "level", "perspective", "nature", "objective")),
+    **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets")),
     "direction": "higher_is_better",
     "role": "leading",
