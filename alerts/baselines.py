@@ -11,7 +11,7 @@ from onpace.alerts.reading import Span
 from onpace.alerts.status import format_value
 from onpace.config.calendar import Grain, Period
 from onpace.config.increases import Over
-from onpace.config.kpi import Target
+from onpace.config.kpi import Direction, Target
 
 __all__ = ["Baseline", "Resolved", "baseline_period", "resolved"]
 
@@ -84,8 +84,11 @@ class Resolved:
     """Where the value comes from, for people; empty for a target that is given as a value."""
 
 
-def resolved(target: Target, baseline: Baseline | None, value: float | None) -> Resolved:
-    """The target to judge by; `value` is the KPI's over the baseline. Targets that are no increase are as they are."""
+def resolved(target: Target, baseline: Baseline | None, value: float | None, direction: Direction) -> Resolved:
+    """The target to judge by; `value` is the KPI's over the baseline. Targets that are no increase are as they are.
+
+    One that may get worse by so much only (`-10%` where higher is better) is no way to go: it has no `from`.
+    """
     if target.increase is None or baseline is None:
         return Resolved(target)
     plain = {"increase": None, "over": None}
@@ -94,7 +97,8 @@ def resolved(target: Target, baseline: Baseline | None, value: float | None) -> 
         return Resolved(target.model_copy(update=plain), f"no baseline for {target.increase}: {problem}")
     aim = target.increase.over(value)
     words = f"{target.increase} over {format_value(value)} in {baseline.period}"
-    found = target.model_copy(update={**plain, "value": aim, "start": value})
+    onward = (aim > value) == (direction == "higher_is_better")
+    found = target.model_copy(update={**plain, "value": aim, "start": value if onward else None})
     if aim <= 0 and target.tolerance is None:
         return Resolved(found, f"no target: {words} is {format_value(aim)}, and 0 or less needs a tolerance", words)
     return Resolved(found, "", words)

@@ -151,25 +151,26 @@ class Judgement:
             yield self.actual_span
         yield from self.past_spans()
 
-    def _expected(self, wanted: Wanted, at: datetime, values: Mapping[Span, float | None]) -> Wanted:
+    def _due_share(self, at: datetime, values: Mapping[Span, float | None]) -> float:
+        """The share of the target that is due at `at`: 1 for a level, and once the period is over."""
         start, end = self.bounds
         if not self.accumulates or self.ended or at >= end:
-            return wanted
-        return wanted.scaled(
-            expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
-        )
+            return 1.0
+        return expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
 
     def resolved(self, values: Mapping[Span, float | None]) -> Resolved:
         """The target with its value, from the values of `spans()`."""
         baseline = self.baseline
-        return resolved(self.due.target, baseline, finite(values.get(baseline.span)) if baseline else None)
+        value = finite(values.get(baseline.span)) if baseline else None
+        return resolved(self.due.target, baseline, value, self.kpi.direction)
 
     def status(self, values: Mapping[Span, float | None]) -> KpiStatus:
         """The status, from the values of `spans()`."""
         (start, end), span, found = self.bounds, self.actual_span, self.resolved(values)
         target, wanted = found.target, Wanted.of(found.target, self.kpi.direction)
         actual = finite(values.get(span)) if span else None
-        expected = self._expected(wanted, span[1], values) if span else wanted
+        share = self._due_share(span[1], values) if span else 1.0
+        expected = wanted.scaled(share) if share != 1 else wanted
         status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
         aim = expected.nearest(actual) if span and not found.problem else None
         if found.problem:
@@ -189,7 +190,7 @@ class Judgement:
             target_min=target.min,
             target_max=target.max,
             expected=aim,
-            attainment=attainment(actual, target),
+            attainment=attainment(actual, target, share if found.words else 1.0),
             gap=None if actual is None or aim is None else actual - aim,
             status=status,
             final=self.ended and self.as_of is not None and self.as_of >= end,

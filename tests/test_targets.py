@@ -93,6 +93,13 @@ def test_an_increase_is_judged_by_what_it_comes_to(
     assert "over 100 in 2026-09)" in october.reason
 
 
+def test_a_kpi_that_may_lose_a_tenth_is_measured_by_what_is_left() -> None:
+    """Of 100 in September 90 must be left; there is no way to go, so 99 is 1.1 of it."""
+    catalog = level({"increase": "-10%", "over": "previous"})
+    october = status(catalog, means(m2026_09=100, m2026_10=99), "2026-11-02", "2026-10")
+    assert (october.target_value, october.status, october.attainment) == (90, "met", pytest.approx(1.1))
+
+
 def test_a_total_that_is_an_increase_is_expected_by_pace() -> None:
     """200 an hour in September are 144,000; 25 % more are 180,000, and half of that by half of November."""
     events = hourly("2026-09-01", "2026-10-01", lambda _: 200.0) + hourly("2026-10-01", "2026-11-01", lambda _: 200.0)
