@@ -123,16 +123,17 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
         "leading": leading_words(catalog, evaluation, alert.kpi),
     }
     if status:
-        target = status.target_value
-        aim = (
-            format_value(target)
-            if target is not None
-            else f"{_bound(status.target_min)} to {_bound(status.target_max)}"
-        )
+        aim = _aim(status)
         found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
         found["guardrails"] = guardrail_words(status)
     found["description"] = _sentence(found)
     return {name: text for name, text in found.items() if text}
+
+
+def _aim(status: KpiStatus) -> str:
+    if status.target_value is not None or (status.target_min is None and status.target_max is None):
+        return format_value(status.target_value)
+    return f"{_bound(status.target_min)} to {_bound(status.target_max)}"
 
 
 def _bound(value: float | None) -> str:

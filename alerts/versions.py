@@ -123,7 +123,9 @@ class TargetHistory:
             return [target for target in kpi.targets if target.grain == grain and target_series(target) == series]
         moment = max(end, min(versions[0].first_seen for versions in labels) + _MICROSECOND)
         seen = [[version for version in versions if version.first_seen < moment] for versions in labels]
-        return [target for versions in seen if versions and (target := self._read(versions[-1]))]
+        found = [target for versions in seen if versions and (target := self._read(versions[-1]))]
+        periods = {target.label: target.period for target in kpi.targets}  # as the KPI file's calendar has them
+        return [one.model_copy(update={"period": periods.get(one.label, one.period)}) for one in found]
 
     def _read(self, version: TargetVersion) -> Target | None:
         if version.spec not in self._targets:
