@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from onpace.config.declarations import Defaults
-from onpace.config.kpi import DerivedKpi, EventType, Model, Name, Objective, RatioKpi, SimpleKpi, Sql
+from onpace.config.kpi import DerivedKpi, EventType, Model, Name, Objective, RatioKpi, SimpleKpi, Sql, Waiver
 from onpace.config.rules import Channel, Rule
 
 __all__ = ["kpi_file_schema"]
@@ -30,6 +30,7 @@ class _File(Model):
     kpis: tuple[_SimpleInFile | RatioKpi | DerivedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
+    waive: tuple[Waiver, ...] | None = None
 
 
 def kpi_file_schema() -> dict[str, Any]:
