@@ -12,7 +12,6 @@ from onpace.alerts.rules import is_active, threshold_verdict
 from onpace.alerts.status import finite
 from onpace.config.calendar import Grain, period_containing
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi
 from onpace.config.lint.attainable import past_needed
 from onpace.config.lint.evidence import Evidence, PastValue, RuleFacts, Segment
 from onpace.config.rules import ThresholdRule
@@ -56,12 +55,12 @@ class _Past:
         self._reader = reader
         self._ends = ends
 
-    def periods(self, name: str, grain: Grain, segment: Segment) -> list[PastValue]:
+    def periods(self, name: str, grain: Grain, segment: Segment = (), *, back: timedelta = PAST) -> list[PastValue]:
         """Whole periods: complete, and not cut off by the KPI's first event or by the end of the input."""
         end, begun, kpi = self._ends.get(name), self._reader.first_event(name), self._catalog.kpi(name)
-        if end is None or begun is None or not self._has(kpi, grain):
+        if end is None or begun is None or grain.rank < self._catalog.base_grain(kpi).rank:
             return []
-        points = self._reader.series(name, grain, end - PAST, end, where=dict(segment)).get((), ())
+        points = self._reader.series(name, grain, end - back, end, where=dict(segment)).get((), ())
         return [
             PastValue(period_containing(grain, point.window_start, kpi.zone), value)
             for point, value in _complete(points)
@@ -70,12 +69,8 @@ class _Past:
         ]
 
     def days(self, name: str) -> dict[date, float]:
-        """Its value on each complete day."""
-        end, kpi = self._ends[name], self._catalog.kpi(name)
-        if not self._has(kpi, Grain.DAY):
-            return {}
-        points = self._reader.series(name, Grain.DAY, end - DAYS, end).get((), ())
-        return {point.window_start.astimezone(kpi.zone).date(): value for point, value in _complete(points)}
+        """Its value on each whole day."""
+        return {one.period.first_day: one.value for one in self.periods(name, Grain.DAY, back=DAYS)}
 
     def segments(self, name: str, dimension: str) -> frozenset[str]:
         """The values that the dimension ever had."""
@@ -101,9 +96,6 @@ class _Past:
             if is_active(rule.active, point.window_start, kpi.zone)
         ]
         return RuleFacts(sum(one is not None for one in verdicts), sum(one is True for one in verdicts))
-
-    def _has(self, kpi: Kpi, grain: Grain) -> bool:
-        return self._catalog.base_grain(kpi).rank <= grain.rank
 
 
 def _complete(points: Sequence[WindowPoint]) -> Iterator[tuple[WindowPoint, float]]:
