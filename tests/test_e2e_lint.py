@@ -201,3 +201,15 @@ def test_the_page_explains_exactly_the_codes_that_there_are() -> None:
     for name, _, when, _ in rows:
         assert when.startswith("data: ") == CODES[name].needs_data, name
         assert when.startswith("info: ") == (CODES[name].severity == "info"), name
+
+
+def test_a_newcomers_first_file_fails_on_nothing(tmp_path: Path) -> None:
+    """The README's example: what is left is information."""
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "shop.yaml").write_text(example)
+    assert onpace("lint", tmp_path).returncode == 0
+    assert {(one["code"], one["severity"]) for one in findings(tmp_path)} == {
+        ("M205", "info"),
+        ("O601", "info"),
+        ("S102", "info"),
+    }
