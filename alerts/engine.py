@@ -25,7 +25,8 @@ from onpace.alerts.staleness import Patience, stale_sources
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Status
+from onpace.config.kpi import Status
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Engine", "Notifier"]
 

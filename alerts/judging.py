@@ -13,7 +13,8 @@ from onpace.alerts.reading import SeriesReader, Span
 from onpace.alerts.status import KpiStatus, Labels, finite, target_series
 from onpace.config.calendar import Grain, period_containing, window_start
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Target
+from onpace.config.kpi import Target
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress", "read_statuses"]
 

@@ -13,7 +13,7 @@ from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.notifications import series_words
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["scorecard", "status_document", "status_page", "status_rows"]
 

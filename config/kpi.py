@@ -17,17 +17,25 @@ from onpace.config.durations import Duration
 
 __all__ = [
     "Aggregation",
+    "CumulativeKpi",
     "DerivedKpi",
+    "Direction",
     "Drive",
+    "EventKpi",
     "EventType",
     "KeyResult",
-    "Kpi",
+    "KpiCommon",
+    "Model",
+    "Name",
     "Objective",
     "RatioKpi",
     "SimpleKpi",
+    "Sql",
     "Status",
+    "StreamedKpi",
     "Target",
     "Waiver",
+    "fingerprint",
 ]
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
@@ -217,7 +225,26 @@ class KpiCommon(Model):
         return next((t for t in self.targets if t.headline), self.targets[0] if self.targets else None)
 
 
-class SimpleKpi(KpiCommon):
+class EventKpi(KpiCommon):
+    """What every KPI has that is made of events itself, rather than of other KPIs."""
+
+    dimensions: dict[Name, Sql] = {}
+    """Dimension name -> SQL expression; a list of properties in the file becomes name -> name."""
+    lateness: Duration = timedelta(minutes=5)
+
+
+class StreamedKpi(EventKpi):
+    """One with windows of its own."""
+
+    grain: Literal["1min", "5min", "15min", "30min", "1h", "1d"] = "1min"
+
+    @property
+    def base_grain(self) -> Grain:
+        """The windows that the stream is folded into."""
+        return BASE_GRAINS[self.grain]
+
+
+class SimpleKpi(StreamedKpi):
     """One aggregation over the events of one type."""
 
     type: Literal["simple"] = "simple"
@@ -227,23 +254,12 @@ class SimpleKpi(KpiCommon):
     """SQL expression over the event's properties; required for all but count."""
     p: float | None = Field(default=None, ge=0, le=1)
     filter: Sql | None = None
-    dimensions: dict[Name, Sql] = {}
-    """Dimension name -> SQL expression; a list of properties in the file becomes name -> name."""
-    grain: Literal["1min", "5min", "15min", "30min", "1h", "1d"] = "1min"
-    lateness: Duration = timedelta(minutes=5)
-
-    @property
-    def base_grain(self) -> Grain:
-        """The windows that the stream is folded into."""
-        return BASE_GRAINS[self.grain]
 
     @property
     def definition(self) -> int:
         """A 63-bit fingerprint of all that decides the KPI's values; another definition is another series."""
         aggregate = [self.event, self.agg, self.value, self.p, self.filter]
-        parts = [*aggregate, list(self.dimensions.items()), self.grain, self.timezone]
-        digest = hashlib.sha256(json.dumps([FOLD_VERSION, *parts]).encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1
+        return fingerprint([*aggregate, list(self.dimensions.items()), self.grain, self.timezone])
 
     @property
     def key(self) -> str:
@@ -253,6 +269,12 @@ class SimpleKpi(KpiCommon):
 
 FOLD_VERSION = 1
 """Raised when the fold itself changes the values that it gives for the same definition."""
+
+
+def fingerprint(parts: list[Any]) -> int:
+    """63 bits of the SHA-256 of everything that decides stored values."""
+    digest = hashlib.sha256(json.dumps([FOLD_VERSION, *parts]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class RatioKpi(KpiCommon):
@@ -271,4 +293,11 @@ class DerivedKpi(KpiCommon):
     expr: Sql
 
 
-Kpi = SimpleKpi | RatioKpi | DerivedKpi
+class CumulativeKpi(KpiCommon):
+    """Another KPI merged over more than one window: the period to date, a trailing stretch, or everything so far."""
+
+    type: Literal["cumulative"]
+    of: Name
+    to_date: Literal["day", "week", "month", "quarter", "year"] | None = None
+    window: Duration | None = None
+    """A trailing stretch that ends with the window; whole days are days of the calendar."""

@@ -11,6 +11,7 @@ from math import ceil
 from onpace.config.catalog import Catalog
 from onpace.config.expressions import parse_event_expression, quote_text, render_clickhouse
 from onpace.config.kpi import EventType, SimpleKpi
+from onpace.config.kpi_entities import FactStream
 from onpace.config.lint.evidence import FieldFacts
 from onpace.config.properties import property_kinds
 from onpace.processors.clickhouse import ClickHouse
@@ -29,7 +30,10 @@ def arrived_events(store: ClickHouse) -> dict[str, int]:
 
 
 def field_facts(store: ClickHouse, catalog: Catalog, arrived: Mapping[str, int]) -> dict[str, FieldFacts]:
-    """By simple KPI whose events have arrived. One query for each event type."""
+    """By what is taken from the stream (KPIs, and parts of those that follow entities) and whose events have arrived.
+
+    One query for each event type.
+    """
     found: dict[str, FieldFacts] = {}
     for name in catalog.events:
         kpis = [kpi for kpi in catalog.simple_kpis() if kpi.event == name]
@@ -50,24 +54,23 @@ def _facts_of_event(store: ClickHouse, event: EventType, kpis: list[SimpleKpi], 
     events, *numbers = map(int, rows[0])
     facts: dict[str, FieldFacts] = {}
     for kpi in kpis:
-        matched, filter_null, value_null, *nulls = numbers[: 3 + len(kpi.dimensions)]
-        del numbers[: 3 + len(kpi.dimensions)]
+        matched, filter_null, value_null, amount_null, *nulls = numbers[: 4 + len(kpi.dimensions)]
+        del numbers[: 4 + len(kpi.dimensions)]
         by_dimension = dict(zip(kpi.dimensions, nulls, strict=True))
-        facts[kpi.name] = FieldFacts(events, matched, filter_null, value_null, by_dimension)
+        facts[kpi.name] = FieldFacts(events, matched, filter_null, value_null, by_dimension, amount_null)
     return facts
 
 
 def _counts(kpi: SimpleKpi, columns: Mapping[str, str]) -> list[str]:
-    """SQL for: matched, filter is null, value is null, each dimension is null."""
+    """SQL for: matched, filter is null, value is null, amount is null, each dimension is null."""
     condition = _sql(kpi.filter, columns) if kpi.filter else "1"
     matched = f"ifNull({condition}, 0)"
-    value = _sql(kpi.value, columns) if kpi.value else "1"
-    nulls = [f"countIf({matched} AND isNull({_sql(text, columns)}))" for text in kpi.dimensions.values()]
+    amount = kpi.amount if isinstance(kpi, FactStream) else None
+    needed = [kpi.value or "1", amount or "1", *kpi.dimensions.values()]
     return [
         f"countIf({matched})",
         f"countIf(isNull({condition}))",
-        f"countIf({matched} AND isNull({value}))",
-        *nulls,
+        *(f"countIf({matched} AND isNull({_sql(text, columns)}))" for text in needed),
     ]
 
 

@@ -45,6 +45,26 @@ def ratio(name: str, numerator: str, denominator: str, **more: Any) -> Content:
     return {key: value for key, value in (kpi(name) | made | more).items() if key not in ("event", "agg")}
 
 
+def conversion(name: str = "bought", **more: Any) -> Content:
+    """Visits that become orders."""
+    made = {
+        "type": "conversion",
+        "base": {"event": "page.seen", "filter": "page = 'checkout'"},
+        "conversion": {"event": "order.placed"},
+        "entity": "region",
+        "window": "7d",
+        "constant": ["region"],
+        "drives": [{"kpi": "revenue", "lag": "1d"}],
+    }
+    return {key: value for key, value in (kpi(name) | made | more).items() if key not in ("event", "agg")}
+
+
+def balance(name: str = "stock", **more: Any) -> Content:
+    """The last amount of each user."""
+    made = {"type": "balance", "entity": "user_id", "value": "amount", "drives": [{"kpi": "revenue", "lag": "1d"}]}
+    return {key: value for key, value in (kpi(name) | made | more).items() if key != "agg"}
+
+
 def clean() -> Content:
     """An objective with a lagging KPI, two leading ones and a guardrail."""
     monthly = [{"every": "month", "value": 1000}]

@@ -10,9 +10,11 @@ from lint_world import (
     Change,
     Content,
     adding,
+    balance,
     both,
     clean,
     codes,
+    conversion,
     kpi,
     linted,
     objective,
@@ -132,6 +134,30 @@ FINDS: dict[str, tuple[str, Change, str]] = {
         SPLIT_RATE,
         "are 0.5 to 0.8, and the whole has 0.9: no mix of them comes to that",
     ),
+    "A303 balances": (
+        "kpi 'stock'",
+        adding(
+            balance(
+                dimensions=["region"],
+                levers=["order less"],
+                targets=[{"every": "month", "value": 50}, {"every": "month", **region("EU", 60)}],
+            )
+        ),
+        "add up to 60 orders (EU 60), and the whole has 50 orders",
+    ),
+    "A303 conversions that are counted": (
+        "kpi 'bought'",
+        adding(
+            conversion(
+                measure="count",
+                dimensions=["region"],
+                guardrails=["gifts"],
+                levers=["a shorter form"],
+                targets=[{"every": "month", "value": 50}, {"every": "month", **region("EU", 60)}],
+            )
+        ),
+        "add up to 60 orders",
+    ),
     "R401": (
         "kpi 'items'",
         adding(kpi("items", role="lagging", levers=["luck"], targets=[{"every": "month", "value": 1}])),
@@ -200,6 +226,23 @@ FINDS: dict[str, tuple[str, Change, str]] = {
         ),
         "a time also gets shorter",
     ),
+    "G701 a conversion": (
+        "kpi 'bought'",
+        adding(conversion(levers=["a shorter form"], targets=[{"every": "month", "value": 0.5}])),
+        "a rate also gets better",
+    ),
+    "G701 a time to convert": (
+        "kpi 'bought'",
+        adding(
+            conversion(
+                measure="median_time",
+                direction="lower_is_better",
+                levers=["a shorter form"],
+                targets=[{"every": "month", "value": 60}],
+            )
+        ),
+        "a time also gets shorter",
+    ),
     "G701 activity": ("kpi 'shoppers'", setting("shoppers", guardrails=None), "a count of activity also rises"),
     "W801 of a KPI": (
         "kpi 'revenue'",
@@ -221,6 +264,25 @@ FINDS: dict[str, tuple[str, Change, str]] = {
 LEAVES: dict[str, Change] = {
     "S103 owner by default": setting("orders", owner="somebody"),
     "M205 an event that no goal rests on": lambda content: content["events"].update({"odd.event": {}}),
+    "M205 what people report": adding(
+        {
+            **{key: value for key, value in kpi("nps", role="lagging").items() if key not in ("event", "agg")},
+            "type": "reported",
+            "cadence": "month",
+            "drives": [{"kpi": "revenue", "lag": "1d"}],
+            "levers": ["listen"],
+            "targets": [{"every": "month", "value": 40}],
+        }
+    ),
+    "M207 a KPI by itself a year ago": adding(
+        {
+            **{key: value for key, value in kpi("growth", role="lagging").items() if key not in ("event", "agg")},
+            "type": "derived",
+            "expr": "orders / offset(orders, '1 year')",
+            "unit": "ratio",
+            "drives": [{"kpi": "revenue", "lag": "1d"}],
+        }
+    ),
     "M207 a condition that the other cannot have": setting("orders", filter="amount > 0"),
     "M207 the same conditions in another order": both(
         setting("orders", filter="region != 'test' AND region != 'demo'"),

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from lint_world import Change, Content, adding, both, codes, kpi, linted, objective, of, setting
+from lint_world import Change, Content, adding, balance, both, codes, conversion, kpi, linted, objective, of, setting
 
 from onpace.config.calendar import Period
 from onpace.config.lint.codes import CODES
@@ -72,7 +72,7 @@ FINDS: dict[str, Case] = {
         "kpi 'gifts'",
         unchanged,
         fields("gifts", 1000, 100, filter_null=900),
-        "its filter, gift, is null in 900 of 1,000 events (90%), which counts as false",
+        "the filter, gift, is null in 900 of 1,000 events (90%), which counts as false",
     ),
     "M202 a dimension": (
         "kpi 'revenue'",
@@ -84,15 +84,39 @@ FINDS: dict[str, Case] = {
         "kpi 'revenue'",
         unchanged,
         fields("revenue", 1000, 900, dimension_null={"region": 900}),
-        "its dimension region is null in all of 900 events",
+        "its dimension region is null in all of 900 order.placed events: it splits nothing",
     ),
     "M204": (
         "kpi 'gifts'",
         unchanged,
         fields("gifts", 1000, 0),
-        "its filter, gift, lets none of 1,000 events through",
+        "the filter, gift, lets none of 1,000 events through",
     ),
-    "M206": ("kpi 'visits'", unchanged, daily(visits=[4.0] * 14), "was 4 pages on each of 14 days"),
+    "M202 an entity": (
+        "kpi 'bought'",
+        adding(conversion()),
+        fields("bought.conversion", 1000, 1000, value_null=300, dimension_null={"=region": 0}),
+        "its entity, region, is null in 300 of 1,000 events (30%)",
+    ),
+    "M202 the amount of a balance": (
+        "kpi 'stock'",
+        adding(balance()),
+        fields("stock.change", 1000, 1000, amount_null=300),
+        "its value, amount, is null in 300 of 1,000 events (30%)",
+    ),
+    "M203 a constant property": (
+        "kpi 'bought'",
+        adding(conversion()),
+        fields("bought.base", 1000, 900, dimension_null={"=region": 900}),
+        "its constant property region is null in all of 900 page.seen events: it equals nothing, so none converts",
+    ),
+    "M204 a part's filter": (
+        "kpi 'bought'",
+        adding(conversion()),
+        fields("bought.base", 1000, 0),
+        "the filter of its base events, page = 'checkout', lets none of 1,000 events through",
+    ),
+    "M206": ("kpi 'visits'", unchanged, daily(visits=[4.0] * 28), "was 4 pages on each of 28 days"),
     "A301 higher": (
         "kpi 'revenue'",
         unchanged,
@@ -179,7 +203,7 @@ LEAVES: dict[str, tuple[Change, Evidence]] = {
     "M203 one event has it": (unchanged, fields("revenue", 1000, 1000, dimension_null={"region": 999})),
     "M204 no events at all": (unchanged, fields("gifts", 0, 0)),
     "M206 it moved once": (unchanged, daily(visits=[4.0] * 30 + [5.0])),
-    "M206 too few days": (unchanged, daily(visits=[4.0] * 13)),
+    "M206 too few days": (unchanged, daily(visits=[4.0] * 27)),
     "A301 one month came near": (unchanged, past("revenue", "2025-11", [*YEAR[1:], 900.0])),
     "A301 too few months": (unchanged, past("revenue", "2026-06", YEAR[:5])),
     "A301 a period that is over": (

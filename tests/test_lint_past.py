@@ -16,6 +16,7 @@ from onpace.alerts.lint_evidence import with_past
 from onpace.config.calendar import Grain, Period
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Target
+from onpace.config.kpi_entities import BalanceKpi, ConversionKpi
 from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, RuleFacts
 from onpace.config.rules import ActiveHours, MinVolume, ThresholdRule
 from onpace.processors import archive_facts
@@ -90,6 +91,48 @@ def test_the_facts_about_fields_equal_a_recount(store: ClickHouse) -> None:
     # 'Mars' is false for a region; for a null one, AND is false where the amount is 1 or less, else null
     unknown = sum(row["region"] is None for row in rows)
     assert facts["never"] == FieldFacts(len(rows), 0, unknown, 0, {})
+
+
+def test_the_facts_about_the_parts_of_a_kpi_that_follows_entities_equal_a_recount(store: ClickHouse) -> None:
+    """Each part by its own events; constant properties are judged like dimensions."""
+    bought = ConversionKpi.model_validate(
+        {
+            "name": "bought",
+            "type": "conversion",
+            "direction": "higher_is_better",
+            "role": "leading",
+            "base": {"event": "site.visited"},
+            "conversion": {"event": "order.placed", "filter": "items > 1"},
+            "entity": "region",
+            "window": "7d",
+            "constant": ["region"],
+            "dimensions": {"region": "region"},
+        }
+    )
+    held = BalanceKpi.model_validate(
+        {
+            "name": "held",
+            "type": "balance",
+            "direction": "higher_is_better",
+            "role": "lagging",
+            "event": "order.placed",
+            "entity": "user_id",
+            "value": "amount",
+        }
+    )
+    sent = events()
+    catalog = Catalog(CATALOG.events, {**CATALOG.kpis, "bought": bought, "held": held})
+    processed(store, sent, catalog)
+    rows = orders(sent)
+    facts = field_facts(store, catalog, arrived_events(store))
+    visits = len({one.id for one in sent if one.type == "site.visited"})
+    many = [row for row in rows if row.get("items") in (2, 3)]
+    nowhere = sum(row["region"] is None for row in many)
+    assert facts["bought.base"] == FieldFacts(visits, visits, 0, 0, {"=region": 0, "region": 0})
+    without = sum(row.get("items") is None for row in rows)
+    assert facts["bought.conversion"] == FieldFacts(len(rows), len(many), without, nowhere, {"=region": nowhere})
+    free = sum(row.get("amount") is None for row in rows)
+    assert facts["held.change"] == FieldFacts(len(rows), len(rows), 0, 0, {}, free)
 
 
 def test_of_many_events_every_nth_is_looked_at(store: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from statistics import median, quantiles
 
 from onpace.config.calendar import Grain, Period
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Objective, Target
+from onpace.config.kpi import Objective, Target
+from onpace.config.kpi_entities import Kpi
 from onpace.config.lint.evidence import Evidence, PastValue, Segment
 from onpace.config.lint.findings import Finding, Judged, Verdict, number
 from onpace.config.lint.scope import Scope

@@ -16,7 +16,7 @@ Segment = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class FieldFacts:
-    """How many of the events that were looked at carry what a simple KPI uses."""
+    """How many of the events that were looked at carry what a KPI uses."""
 
     events: int
     """Those of its type; the rest is counted among them."""
@@ -28,6 +28,8 @@ class FieldFacts:
     """Of those matched."""
     dimension_null: Mapping[str, int] = field(default_factory=dict)
     """Dimension -> of those matched."""
+    amount_null: int = 0
+    """Of those matched; for what goes with an entity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Evidence:
     arrived: Mapping[str, int] = field(default_factory=dict)
     """Event type -> events in the archive, duplicates left out."""
     fields: Mapping[str, FieldFacts] = field(default_factory=dict)
-    """By simple KPI."""
+    """By KPI; by KPI and part of it (`visit_to_order.base`) where it follows entities."""
     past: Mapping[tuple[str, Grain, Segment], Sequence[PastValue]] = field(default_factory=dict)
     """Whole periods, oldest first."""
     daily: Mapping[str, Mapping[date, float]] = field(default_factory=dict)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onpace.config.kpi import Kpi, SimpleKpi
+from onpace.config.kpi import RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import ConversionKpi, Kpi
 from onpace.config.lint.findings import Finding
 from onpace.config.lint.scope import Scope
 
@@ -12,7 +13,6 @@ __all__ = ["check_gaming"]
 
 TIME_UNITS = {"s", "sec", "seconds", "min", "minutes", "h", "hours", "d", "days", "ms"}
 SHARE_UNITS = {"ratio", "%", "percent", "share"}
-RATES = {"ratio", "conversion"}
 
 
 def check_gaming(scope: Scope) -> Iterator[Finding]:
@@ -30,9 +30,11 @@ def check_gaming(scope: Scope) -> Iterator[Finding]:
 
 def _trick(kpi: Kpi) -> str:
     """How the number can be made better without anything getting better; '' where it hardly can."""
-    if str(kpi.type) in RATES or kpi.unit.lower() in SHARE_UNITS:
+    conversion = isinstance(kpi, ConversionKpi) and kpi.measure == "rate"
+    if isinstance(kpi, RatioKpi) or conversion or kpi.unit.lower() in SHARE_UNITS:
         return "a rate also gets better when the hard cases are left out, or sold at any price"
-    if kpi.direction == "lower_is_better" and kpi.unit.lower() in TIME_UNITS:
+    takes_time = isinstance(kpi, ConversionKpi) and kpi.measure == "median_time"
+    if kpi.direction == "lower_is_better" and (takes_time or kpi.unit.lower() in TIME_UNITS):
         return "a time also gets shorter when the work is done badly, or the slow cases are not counted"
     counts = isinstance(kpi, SimpleKpi) and kpi.agg in ("count", "count_distinct")
     if counts and kpi.role == "leading" and kpi.direction == "higher_is_better":

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onpace.config.kpi import SimpleKpi
+from onpace.config.kpi_entities import FactStream, Kpi
 from onpace.config.lint.evidence import Evidence, FieldFacts
 from onpace.config.lint.findings import Finding, Judged, Verdict, number
 from onpace.config.lint.scope import Scope
+from onpace.config.yaml_lines import Keys
 
 __all__ = ["check_measurable"]
 
 NULL_SHARE = 0.2
 """Share of events without a field from which on it is a finding."""
-STILL_DAYS = 14
+STILL_DAYS = 28
 """Days with one and the same value from which on a KPI counts as one that never moves."""
+_CHOICES = ("base", "conversion", "start", "return")
+"""Parts of KPIs that follow entities, with a filter of their own."""
 
 
 def check_measurable(scope: Scope) -> Iterator[Verdict]:
@@ -22,9 +26,9 @@ def check_measurable(scope: Scope) -> Iterator[Verdict]:
     yield from _silent_sources(scope)
     if scope.evidence:
         yield from _arrivals(scope, scope.evidence)
-        for kpi in scope.catalog.simple_kpis():
-            if facts := scope.evidence.fields.get(kpi.name):
-                yield from _fields(scope, kpi, facts)
+        for kpi, stream in scope.streams():
+            if facts := scope.evidence.fields.get(stream.name):
+                yield from _fields(scope, kpi, stream, facts)
         yield from _still(scope, scope.evidence)
 
 
@@ -34,7 +38,7 @@ def _silent_sources(scope: Scope) -> Iterator[Finding]:
         for name in scope.catalog.event_types(kpi):
             fed.setdefault(name, []).append(kpi.name)
     for name, kpis in fed.items():
-        if scope.catalog.events[name].expected_every is None:
+        if name in scope.catalog.events and scope.catalog.events[name].expected_every is None:
             yield scope.event(
                 "M205",
                 name,
@@ -45,9 +49,9 @@ def _silent_sources(scope: Scope) -> Iterator[Finding]:
 
 
 def _arrivals(scope: Scope, evidence: Evidence) -> Iterator[Verdict]:
-    used: dict[str, list[str]] = {}
-    for kpi in scope.catalog.simple_kpis():
-        used.setdefault(kpi.event, []).append(kpi.name)
+    used: dict[str, dict[str, None]] = {}
+    for kpi, stream in scope.streams():
+        used.setdefault(stream.event, {})[kpi.name] = None
     for name, kpis in used.items():
         yield Judged("M201", scope.found.events[name].place, f"event '{name}'")
         if not evidence.arrived.get(name):
@@ -60,57 +64,79 @@ def _arrivals(scope: Scope, evidence: Evidence) -> Iterator[Verdict]:
             )
 
 
-def _fields(scope: Scope, kpi: SimpleKpi, facts: FieldFacts) -> Iterator[Verdict]:
+def _fields(scope: Scope, kpi: Kpi, stream: SimpleKpi, facts: FieldFacts) -> Iterator[Verdict]:
     """Nothing can be said without events, nor of what comes after a filter that lets none through."""
     if not facts.events:
         return
+    part = stream.name.partition(".")[2] if stream is not kpi else ""
+    at: Keys = (part, "filter") if part in _CHOICES else ("filter",)
+    of = f" of its {part} events" if part in _CHOICES else ""
     yield scope.judged("M204", kpi.name)
     if not facts.matched:
         yield scope.kpi(
             "M204",
             kpi.name,
-            f"its filter, {kpi.filter}, lets none of {facts.events:,} events through",
+            f"the filter{of}, {stream.filter}, lets none of {facts.events:,} events through",
             "correct the filter: look for the spelling of the values",
-            at=("filter",),
+            at=at,
         )
     yield scope.judged("M202", kpi.name)
-    for key, text, nulls, of in (
-        ("filter", kpi.filter, facts.filter_null, facts.events),
-        ("value", kpi.value, facts.value_null, facts.matched),
-    ):
-        if of and nulls / of >= NULL_SHARE:
-            effect = "which counts as false" if key == "filter" else "which adds nothing"
-            yield scope.kpi(
-                "M202",
-                kpi.name,
-                f"its {key}, {text}, is null in {nulls:,} of {of:,} events ({nulls / of:.0%}), {effect}",
-                f"have the application send what {text} names, or say with coalesce(…) what stands for it",
-                at=(key,),
-            )
+    if facts.filter_null / facts.events >= NULL_SHARE:
+        yield _missing(
+            scope,
+            kpi.name,
+            f"the filter{of}, {stream.filter}, is null in {_share(facts.filter_null, facts.events)}, which counts as "
+            "false",
+            str(stream.filter),
+            at,
+        )
     if facts.matched:
-        yield from _dimensions(scope, kpi, facts)
+        yield from _values(scope, kpi, stream, facts)
+        yield from _dimensions(scope, kpi, stream, facts)
 
 
-def _dimensions(scope: Scope, kpi: SimpleKpi, facts: FieldFacts) -> Iterator[Verdict]:
+def _share(nulls: int, events: int) -> str:
+    return f"{nulls:,} of {events:,} events ({nulls / events:.0%})"
+
+
+def _missing(scope: Scope, name: str, message: str, text: str, at: Keys) -> Finding:
+    remedy = f"have the application send what {text} names, or say with coalesce(…) what stands for it"
+    return scope.kpi("M202", name, message, remedy, at=at)
+
+
+def _values(scope: Scope, kpi: Kpi, stream: SimpleKpi, facts: FieldFacts) -> Iterator[Finding]:
+    """The value; for a part of a KPI that follows entities, the entity and the number that goes with it."""
+    amount = stream.amount if isinstance(stream, FactStream) else None
+    key = "value" if stream is kpi else "entity"
+    for name, text, nulls in ((key, stream.value, facts.value_null), ("value", amount, facts.amount_null)):
+        if nulls / facts.matched >= NULL_SHARE:
+            message = f"its {name}, {text}, is null in {_share(nulls, facts.matched)}, which adds nothing"
+            yield _missing(scope, kpi.name, message, str(text), (name,))
+
+
+def _dimensions(scope: Scope, kpi: Kpi, stream: SimpleKpi, facts: FieldFacts) -> Iterator[Verdict]:
     yield scope.judged("M203", kpi.name)
     for name, nulls in facts.dimension_null.items():
+        constant = name.startswith("=")  # a property that must be equal in both events: null equals nothing
+        what = f"constant property {name[1:]}" if constant else f"dimension {name}"
+        at: Keys = ("constant",) if constant else ("dimensions",)
         if nulls == facts.matched:
             yield scope.kpi(
                 "M203",
                 kpi.name,
-                f"its dimension {name} is null in all of {nulls:,} events: it splits nothing",
-                "have the application send it, correct the name, or leave the dimension out",
-                at=("dimensions",),
+                f"its {what} is null in all of {nulls:,} {stream.event} events: it "
+                + ("equals nothing, so none converts" if constant else "splits nothing"),
+                "have the application send it, correct the name, or leave it out",
+                at=at,
             )
         elif nulls / facts.matched >= NULL_SHARE:
-            share = nulls / facts.matched
             yield scope.kpi(
                 "M202",
                 kpi.name,
-                f"its dimension {name} is null in {nulls:,} of {facts.matched:,} events ({share:.0%}): they belong "
-                "to no segment",
-                f"have the application send it, or name those with coalesce(…, 'unknown') in {name}",
-                at=("dimensions",),
+                f"its {what} is null in {_share(nulls, facts.matched)}: they "
+                + ("convert to nothing" if constant else "belong to no segment"),
+                f"have the application send {name.lstrip('=')}, or name those without it with coalesce(…, 'unknown')",
+                at=at,
             )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.lint.codes import CODES
 from onpace.config.lint.findings import Finding
 from onpace.config.lint.scope import Scope

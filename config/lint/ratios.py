@@ -8,9 +8,11 @@ from sqlglot import exp
 
 from onpace.config.expression_grammar import column_name
 from onpace.config.expressions import parse_event_expression, parse_kpi_expression
-from onpace.config.kpi import DerivedKpi, Kpi, RatioKpi, SimpleKpi
+from onpace.config.kpi import DerivedKpi, RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.lint.findings import Finding
 from onpace.config.lint.scope import Scope
+from onpace.config.offsets import split_name
 from onpace.config.properties import property_kinds
 
 __all__ = ["check_ratios"]
@@ -31,7 +33,7 @@ def _fraction(kpi: Kpi) -> tuple[str, str] | None:
         return kpi.numerator, kpi.denominator
     if isinstance(kpi, DerivedKpi) and isinstance(tree := parse_kpi_expression(kpi.expr).tree, exp.Div):
         above, below = column_name(tree.this), column_name(tree.expression)
-        return (above, below) if above and below else None
+        return (split_name(above)[0], split_name(below)[0]) if above and below else None
     return None
 
 

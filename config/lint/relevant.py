@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from itertools import combinations
 from statistics import StatisticsError, correlation
 
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.lint.evidence import Evidence
 from onpace.config.lint.findings import Finding, Verdict
 from onpace.config.lint.scope import Scope

@@ -10,7 +10,8 @@ from functools import cached_property
 from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
 from onpace.config.declarations import Declarations
-from onpace.config.kpi import Kpi
+from onpace.config.kpi import SimpleKpi
+from onpace.config.kpi_entities import Kpi, Leaf, ReportedKpi, streams_of
 from onpace.config.lint.codes import CODES
 from onpace.config.lint.evidence import Evidence
 from onpace.config.lint.findings import Finding, Judged
@@ -102,6 +103,12 @@ class Scope:
     def made_of(self, kpi: Kpi) -> frozenset[str]:
         """Everything that it is computed from, at any depth, and itself."""
         return frozenset({kpi.name}.union(*(self.made_of(part) for part in self.catalog.inputs(kpi))))
+
+    def streams(self) -> Iterator[tuple[Kpi, SimpleKpi]]:
+        """What each KPI takes from events: itself, or the parts of one that follows entities. Reports are no events."""
+        for kpi in self.catalog.kpis.values():
+            if isinstance(kpi, Leaf) and not isinstance(kpi, ReportedKpi):
+                yield from ((kpi, stream) for stream in streams_of(kpi))
 
     def goal_kpis(self) -> Iterator[Kpi]:
         """In file order."""

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from math import fsum
 
 from onpace.config.calendar import Grain, Period
-from onpace.config.kpi import Kpi, RatioKpi, SimpleKpi, Target
+from onpace.config.kpi import RatioKpi, SimpleKpi, Target
+from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, RetentionKpi
 from onpace.config.lint.findings import Finding, number
 from onpace.config.lint.scope import Scope
 
@@ -14,8 +15,6 @@ __all__ = ["check_segments"]
 
 ROUNDING = 0.01
 """Share of the whole by which rounded targets may miss it."""
-ADDS_UP = {"balance"}
-"""Types, besides sums and counts, whose segments add up to the whole."""
 
 
 def check_segments(scope: Scope) -> Iterator[Finding]:
@@ -57,8 +56,9 @@ def _known_values(scope: Scope, kpi: Kpi, dimension: str) -> frozenset[str]:
     seen = scope.evidence.segments.get((kpi.name, dimension)) if scope.evidence else None
     if seen:
         return seen
-    for leaf in scope.catalog.leaves(kpi):
-        schema = scope.catalog.events[leaf.event].properties.get(leaf.dimensions.get(dimension, ""), {})
+    for stream in scope.catalog.streams(kpi):
+        event = scope.catalog.events.get(stream.event)
+        schema = event.properties.get(stream.dimensions.get(dimension, "")) if event else None
         if isinstance(schema, dict) and (allowed := schema.get("enum")):
             return frozenset(str(value) for value in allowed if value is not None)
     return frozenset()
@@ -74,17 +74,38 @@ def _in_force(targets: list[Target], grain: Grain, period: Period | None, by: Ma
 
 def _misfit(kpi: Kpi, whole: float, parts: Mapping[str, float], *, complete: bool) -> str:
     """What is wrong, or ''. Without all segments a sum may only not exceed the whole, and a mean proves nothing."""
-    if (isinstance(kpi, SimpleKpi) and kpi.agg in ("count", "sum")) or str(kpi.type) in ADDS_UP:
+    if _adds_up(kpi):
         total = fsum(parts.values())
         slack = ROUNDING * abs(whole)
         if total > whole + slack or (complete and total < whole - slack):
             listed = " + ".join(f"{value} {number(part)}" for value, part in parts.items())
             return f"add up to {number(total, kpi.unit)} ({listed}), and the whole has {number(whole, kpi.unit)}"
-    mean = isinstance(kpi, RatioKpi) or (isinstance(kpi, SimpleKpi) and kpi.agg == "avg")
     low, high = min(parts.values()), max(parts.values())
-    if mean and complete and not low <= whole <= high:
+    if _lies_between(kpi) and complete and not low <= whole <= high:
         return (
             f"are {number(low)} to {number(high, kpi.unit)}, and the whole has {number(whole, kpi.unit)}: "
             "no mix of them comes to that"
         )
     return ""
+
+
+def _adds_up(kpi: Kpi) -> bool:
+    """Whether the whole is the sum of its segments."""
+    match kpi:
+        case SimpleKpi():
+            return kpi.agg in ("count", "sum")
+        case ConversionKpi():
+            return kpi.measure == "count"
+        case _:
+            return isinstance(kpi, BalanceKpi)
+
+
+def _lies_between(kpi: Kpi) -> bool:
+    """Whether the whole is a mean of its segments, by how much there is of each."""
+    match kpi:
+        case SimpleKpi():
+            return kpi.agg == "avg"
+        case ConversionKpi():
+            return kpi.measure == "rate"
+        case _:
+            return isinstance(kpi, RatioKpi | RetentionKpi)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from onpace.config.durations import format_duration
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.lint.findings import Finding
 from onpace.config.lint.scope import Scope
 
