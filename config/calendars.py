@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import date
 from functools import lru_cache
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from onpace.config.business import BusinessDays
 from onpace.config.calendar import Calendar
 
-__all__ = ["CalendarName", "CalendarRules", "calendar_of"]
+__all__ = ["CalendarName", "CalendarRules", "Day", "calendar_of"]
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 _WEEKDAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -30,16 +31,16 @@ def _weekday(value: Any) -> Any:
 
 
 def _day(value: Any) -> Any:
-    if isinstance(value, date) or not isinstance(value, str):
+    """A date as YAML gives it: a text. A bare number would be read as seconds since 1970."""
+    if isinstance(value, date):
         return value
-    try:
-        return date.fromisoformat(value) if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value) else _no_date(value)
-    except ValueError:
-        return _no_date(value)
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError(f"{value!r} is not a date: write it as 2026-10-01")
 
 
-def _no_date(value: str) -> Any:
-    raise ValueError(f"'{value}' is no date: write it as 2026-12-24")
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
 def _fiscal_start(value: Any) -> Any:
@@ -55,8 +56,6 @@ def _fiscal_start(value: Any) -> Any:
     return month, day
 
 
-DaySchema = WithJsonSchema({"type": "string", "format": "date", "examples": ["2026-12-24"]})
-Day = Annotated[date, BeforeValidator(_day), DaySchema]
 AnyWeekday = Annotated[
     Weekday, BeforeValidator(_weekday), WithJsonSchema({"enum": [*(name[:3] for name in _WEEKDAYS), *_WEEKDAYS]})
 ]

@@ -23,6 +23,7 @@ from onpace.config.kpi import (
     Objective,
     RatioKpi,
     SimpleKpi,
+    Waiver,
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, ReportedKpi, RetentionKpi
 from onpace.config.reports import Report, keys_of
@@ -51,8 +52,8 @@ RULE_KINDS: dict[str, type[ThresholdRule | PaceRule | NoDataRule]] = {
 PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
 SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
-    **dict.fromkeys(("title", "description", "owner", "unit", "level", "perspective", "nature", "objective")),
-    **dict.fromkeys(("guardrails", "drives", "targets")),
+    **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
+    **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
     "direction": "higher_is_better",
     "role": "leading",
 }
@@ -88,6 +89,8 @@ class Declarations:
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
     rules: dict[str, Declared[Rule]] = field(default_factory=dict)
+    waivers: list[Declared[Waiver]] = field(default_factory=list)
+    """Those for a whole file, each in the file it is for."""
 
 
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
@@ -104,6 +107,7 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             report.build(Defaults, _mapping(content.get("defaults")), place=top.at("defaults"), subject="defaults")
             or Defaults()
         )
+        found.waivers.extend(_waivers(content.get("waive"), top.at("waive"), report))
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
@@ -111,6 +115,15 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             for name, spec, place in _listed(content.get(section), top.at(section), report):
                 build(name, spec, place)
     return found
+
+
+def _waivers(content: Any, section: Place, report: Report) -> Iterator[Declared[Waiver]]:
+    if not isinstance(content, list | None):
+        report.add(section, "waive: must be a list, as in waive: [{code: T502, reason: …}]")
+        return
+    for index, spec in enumerate(content or []):
+        place = section.at(index)
+        yield Declared(report.build(Waiver, spec, place=place, subject="waive"), place)
 
 
 def _mapping(value: Any) -> Any:
@@ -122,7 +135,7 @@ def _check_top(content: dict[str, Any], top: Place, report: Report) -> None:
         report.add(top, "'version' is missing: write 'version: 1' at the top")
     elif content["version"] is True or content["version"] != 1:
         report.add(top.at("version"), f"version {content['version']} is not known: this OnPace reads version 1")
-    known = ("version", "defaults", *SECTIONS)
+    known = ("version", "defaults", "waive", *SECTIONS)
     for key, value in content.items():
         if key not in known:
             hint = did_you_mean(key, known) or f" (known are {', '.join(known)})"
@@ -235,7 +248,7 @@ class _Builder:
             self._refuse(place.at("type"), f"{subject}: type", kind, (), KPI_TYPES)
         else:
             content = _only_known(model, spec, place, subject, self.report)
-            _drop_planned_targets(content, place, subject, self.report)
+            _drop_unjudged_targets(content)
             if issubclass(model, EventKpi):
                 content["dimensions"] = _dimensions(content.get("dimensions"))
             content = self._with_defaults(model, content)
@@ -308,16 +321,9 @@ def _listed_words(words: list[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _drop_planned_targets(content: dict[str, Any], place: Place, subject: str, report: Report) -> None:
-    """Report `increase` and `over`, and leave targets out that cannot be checked further."""
-    targets = content.get("targets")
-    if not isinstance(targets, list):
-        return
-    planned = [target for target in targets if isinstance(target, dict) and target.keys() & {"increase", "over"}]
-    for target in planned:
-        where = place.at("targets", targets.index(target))
-        report.add(where, f"{subject}: targets: 'increase' and 'over' are not supported yet; give a value")
-    if planned or content.get("direction") not in get_args(Direction):
+def _drop_unjudged_targets(content: dict[str, Any]) -> None:
+    """Leave targets out that cannot be checked, for want of a direction."""
+    if content.get("direction") not in get_args(Direction) and isinstance(content.get("targets"), list):
         content["targets"] = []
 
 

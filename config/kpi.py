@@ -8,11 +8,12 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from onpace.config.calendar import BASE_GRAINS, Calendar, Grain, Period
-from onpace.config.calendars import CalendarName, calendar_of
+from onpace.config.calendars import CalendarName, Day, calendar_of
 from onpace.config.durations import Duration
+from onpace.config.increases import IncreaseInFile, Over
 
 __all__ = [
     "Aggregation",
@@ -27,12 +28,14 @@ __all__ = [
     "Model",
     "Name",
     "Objective",
+    "Perspective",
     "RatioKpi",
     "SimpleKpi",
     "Sql",
     "Status",
     "StreamedKpi",
     "Target",
+    "Waiver",
     "fingerprint",
 ]
 
@@ -41,6 +44,8 @@ SlugName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=63)]
 Status = Literal["on_track", "at_risk", "off_track", "no_data", "met", "missed"]
 Direction = Literal["higher_is_better", "lower_is_better", "in_range"]
 Aggregation = Literal["count", "sum", "avg", "min", "max", "count_distinct", "percentile", "first", "last"]
+Level = Literal["strategic", "operational", "functional", "individual"]
+Perspective = Literal["financial", "customer", "process", "growth"]
 Every = Literal["day", "week", "month", "quarter", "year", "fiscal_quarter", "fiscal_year"]
 
 
@@ -90,6 +95,12 @@ CalendarPeriod = Annotated[
 ]
 
 
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0s")
+    return value
+
+
 def _sql(value: Any) -> Any:
     """YAML reads `value: 1` and `filter: true` as a number and a boolean; they are expressions all the same."""
     if isinstance(value, bool):
@@ -111,6 +122,10 @@ class Target(Model):
     max: float | None = None
     start: float | None = Field(default=None, alias="from")
     """Where the way to the target begins; attainment is then the share of that way."""
+    increase: IncreaseInFile | None = None
+    """Instead of a value: how much more than the baseline, which is the KPI's value in another period."""
+    over: Over | None = None
+    """Which period the baseline is taken from."""
     at_risk: float = Field(default=0.95, gt=0, le=1)
     """Share of the expected value below which the KPI is off track."""
     tolerance: float | None = Field(default=None, ge=0)
@@ -130,6 +145,13 @@ class Target(Model):
         return str(self.period) if self.period else f"every {self.every}"
 
 
+class Waiver(Model):
+    """A finding of `onpace lint` that is accepted here, and why."""
+
+    code: str = Field(pattern=r"^[A-Z]\d{3}$")
+    reason: str = Field(pattern=r"\S")
+
+
 class Drive(Model):
     """A claim that this (leading) KPI moves another one after a lag. Unproven until tested out of sample."""
 
@@ -144,17 +166,26 @@ class KeyResult(Model):
     kpi: Name
     start: float | None = Field(default=None, alias="from")
     value: float
+    by: dict[str, str] = {}
+    """Dimension values it is narrowed to; empty means the total."""
+    weight: float = Field(default=1.0, gt=0)
+    """How much it counts in the mean of the key results."""
 
 
 class Objective(Model):
-    """An aim for a period, measured by key results."""
+    """An aim for a period, measured by key results; without any, by the KPIs that name it."""
 
     name: SlugName
     title: str = ""
+    description: str = ""
     owner: str = ""
+    team: str = ""
     period: CalendarPeriod | None = None
     kind: Literal["committed", "aspirational"] = "committed"
+    level: Level | None = None
+    perspective: Perspective | None = None
     key_results: tuple[KeyResult, ...] = ()
+    waive: tuple[Waiver, ...] = ()
 
 
 class KpiCommon(Model):
@@ -168,11 +199,19 @@ class KpiCommon(Model):
     unit: str = ""
     direction: Direction
     role: Literal["leading", "lagging"]
-    level: Literal["strategic", "operational", "functional", "individual"] | None = None
-    perspective: Literal["financial", "customer", "process", "growth"] | None = None
+    team: str = ""
+    level: Level | None = None
+    perspective: Perspective | None = None
     guardrails: tuple[Name, ...] = ()
     targets: tuple[Target, ...] = ()
     drives: tuple[Drive, ...] = ()
+    levers: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
+    """What its owner can do to move it."""
+    review_every: Annotated[Duration, AfterValidator(_positive)] | None = None
+    """How often somebody asks whether it is still the right KPI."""
+    reviewed: Day | None = None
+    """When somebody last did."""
+    waive: tuple[Waiver, ...] = ()
     timezone: str = "UTC"
     nature: Literal["accumulates", "level"] | None = None
     observes: CalendarName | None = Field(default=None, alias="calendar")
