@@ -16,6 +16,7 @@ from onpace.alerts.states import Alert, AlertId, step
 from onpace.alerts.status import KpiStatus
 from onpace.config.calendar import Period, window_start
 from onpace.config.catalog import Catalog
+from onpace.config.open_time import closed_through
 from onpace.config.rules import NoDataRule, PaceRule, ThresholdRule
 
 __all__ = ["BEHIND_RULE", "PIPELINE_RULES", "STALE_RULE", "AlertBook", "Look"]
@@ -119,6 +120,8 @@ class AlertBook:
                     continue
                 volume = volumes.get((key, point.window_start))
                 verdict = threshold_verdict(rule, point.value, volume, firing=alert.state == "firing")
+                if closed := closed_through(calendar, point.window_start, point.window_end):
+                    verdict = Verdict(None, closed, point.value)
                 alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end)
             self.alerts[alert.identity] = replace(alert, evaluated_to=complete_to)
 
@@ -164,14 +167,15 @@ class AlertBook:
         return alert
 
     def _no_data(self, rule: NoDataRule, look: Look) -> None:
-        names = self._catalog.event_types(self._catalog.kpi(rule.kpi))
+        kpi = self._catalog.kpi(rule.kpi)
+        names = self._catalog.event_types(kpi)
         sources = {name: look.sources[name] for name in names if name in look.sources}
         if any(behind(source, look.now, look.patience) for source in sources.values()):
             return
         last = {name: last_seen(sources[name]) if name in sources else None for name in names}
         known = min((known_until(source, look.now) for source in sources.values()), default=look.now)
         alert = self._alert(Alert(rule.name, rule.kpi, severity=rule.severity))
-        alert = self._advance(alert, no_data_verdict(rule, last, known), hold=rule.hold, at=look.now)
+        alert = self._advance(alert, no_data_verdict(rule, last, known, kpi.calendar), hold=rule.hold, at=look.now)
         self.alerts[alert.identity] = alert
 
     def _pipeline(self, look: Look) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from onpace.alerts.baselines import Baseline, Resolved, baseline_period, resolved
-from onpace.alerts.pace import PastPoint, elapsed_share, expected_share, past_periods
+from onpace.alerts.pace import PastPoint, expected_share, past_periods
 from onpace.alerts.reading import Span
 from onpace.alerts.status import (
     KpiStatus,
@@ -28,6 +28,7 @@ from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, Period, period_containing
 from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
+from onpace.config.open_time import closed_through, open_share
 
 __all__ = ["Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
 
@@ -118,12 +119,22 @@ class Judgement:
         return start, min(self.as_of, end)
 
     @property
+    def closed(self) -> str:
+        """Why there is nothing to judge: all of the period is closed, or all of it up to W; empty when some is open."""
+        (start, end), span, calendar = self.bounds, self.actual_span, self.kpi.calendar
+        if whole := closed_through(calendar, start, end):
+            return whole
+        so_far = closed_through(calendar, start, span[1]) if span else ""
+        return so_far.replace("closed:", "closed so far:", 1)
+
+    @property
     def past(self) -> tuple[PastPoint, ...]:
         """The matching points of past periods, where the expected share is to be learned from them."""
         span, (start, end) = self.actual_span, self.bounds
         if not self.accumulates or self.ended or span is None or span[1] >= end or self.first_event is None:
             return ()
-        share, calendar = elapsed_share(start, end, span[1]), self.kpi.calendar
+        calendar = self.kpi.calendar
+        share = open_share(calendar, start, end, span[1])
         whole = past_periods(self.due.period, calendar, first_event=self.first_event, complete_to=span[1])
         return tuple(PastPoint.at(period, share, self.base_grain, calendar) for period in whole)
 
@@ -157,7 +168,8 @@ class Judgement:
         start, end = self.bounds
         if not self.accumulates or self.ended or at >= end:
             return 1.0
-        return expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
+        past = [point.share(values) for point in self.past]
+        return expected_share(open_share(self.kpi.calendar, start, end, at), past)
 
     def resolved(self, values: Mapping[Span, float | None]) -> Resolved:
         """The target with its value, from the values of `spans()`."""
@@ -173,8 +185,9 @@ class Judgement:
         share = self._due_share(span[1], values) if span else 1.0
         expected = wanted.scaled(share) if share != 1 else wanted
         status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
-        aim = expected.nearest(actual) if span and not found.problem else None
-        if found.problem:
+        closed = self.closed
+        aim = expected.nearest(actual) if span and not found.problem and not closed else None
+        if found.problem or closed:
             status = "no_data"
         return KpiStatus(
             kpi=self.kpi.name,
@@ -191,7 +204,7 @@ class Judgement:
             target_min=target.min,
             target_max=target.max,
             expected=aim,
-            attainment=attainment(actual, target, share if found.words else 1.0),
+            attainment=None if closed else attainment(actual, target, share if found.words else 1.0),
             gap=None if actual is None or aim is None else actual - aim,
             status=status,
             final=self.ended and self.as_of is not None and self.as_of >= end,
@@ -203,6 +216,8 @@ class Judgement:
 
 def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted, found: Resolved) -> str:
     if status == "no_data":
+        if closed := judgement.closed:
+            return closed
         if found.problem and actual is not None:
             return found.problem
         return "no complete data in the period yet" if not judgement.ended else "no data in the period"

@@ -14,6 +14,7 @@ from onpace.config.calendar import Grain, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.lint.attainable import past_needed
 from onpace.config.lint.evidence import Evidence, PastValue, RuleFacts, Segment
+from onpace.config.open_time import closed_through
 from onpace.config.rules import ThresholdRule
 
 __all__ = ["with_past"]
@@ -94,6 +95,7 @@ class _Past:
             for key, points in values.items()
             for point, value in _complete(points)
             if is_active(rule.active, point.window_start, kpi.zone)
+            and not closed_through(kpi.calendar, point.window_start, point.window_end)
         ]
         return RuleFacts(sum(one is not None for one in verdicts), sum(one is True for one in verdicts))
 

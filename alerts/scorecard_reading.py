@@ -17,6 +17,7 @@ from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Objective
 from onpace.config.kpi_entities import Kpi
+from onpace.config.open_time import open_share
 
 __all__ = ["ScorecardReader"]
 
@@ -118,7 +119,7 @@ class ScorecardReader:
             return Trend.between(self._value(kpi, opened, closed, series), value, before, kpi)
         if elapsed_share(opened, closed, first) > LATE_START:
             return None
-        point = PastPoint.at(before, elapsed_share(start, end, as_of), self._catalog.base_grain(kpi), calendar)
+        point = PastPoint.at(before, open_share(calendar, start, end, as_of), self._catalog.base_grain(kpi), calendar)
         low, high = (self._value(kpi, opened, at, series) or 0.0 for at in (point.before, point.after))
         return Trend.between(low + (high - low) * point.weight, value, before, kpi)
 
