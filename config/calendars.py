@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
 from onpace.config.business import BusinessDays
 from onpace.config.calendar import Calendar
@@ -66,10 +66,8 @@ FiscalStart = Annotated[
 ]
 
 
-class CalendarRules(BaseModel):
+class CalendarRules(BaseModel, frozen=True, extra="forbid"):
     """Which days are open, and where weeks and fiscal years begin."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=63)
     country: str | None = None
