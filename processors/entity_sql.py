@@ -35,13 +35,15 @@ _LONGEST = {"day": 26 / 24, "week": 7.1, "month": 31.1, "quarter": 92.1, "year":
 def conversion_rows(leaf: ConversionKpi, dims: Sequence[str], condition: str) -> str:
     """A SELECT of one row per base event: `count` 1, `exact` 1 if it converted, and the bin of the seconds it took.
 
-    The first conversion at or after the base event decides. `dims`: some of the leaf's dimensions. `condition`: over
+    The first conversion at or after the base event decides; of the same type, the first after it, for no event converts
+    itself. `dims`: some of the leaf's dimensions. `condition`: over
     `window_start`, the base event's base window.
     """
     base, then = streams_of(leaf)
     within = _Within.of(condition, leaf.base_grain)
     first = len(leaf.constant) + 1
     window_us = leaf.window // timedelta(microseconds=1)
+    follows = "<" if leaf.base.event == leaf.conversion.event else "<="
     key = f"concat({''.join(f'JSONExtractRaw(dims, {at}), ' for at in range(1, first))}entity)"
     equal = "".join(f" AND JSONExtractRaw(dims, {at}) != 'null'" for at in range(1, first))
     start = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(time, 'UTC')")
@@ -57,7 +59,7 @@ def conversion_rows(leaf: ConversionKpi, dims: Sequence[str], condition: str) ->
         FROM facts FINAL WHERE {_mine(base)} AND ({condition}) AND {within.sql()}) AS base
       ASOF LEFT JOIN (SELECT {key} AS entities, toUnixTimestamp64Micro(time) AS us, offset, 1 AS found
         FROM facts WHERE {_mine(then)}{equal} AND {within.sql(last=leaf.window)}) AS next
-      ON base.entities = next.entities AND base.us <= next.us
+      ON base.entities = next.entities AND base.us {follows} next.us
       SETTINGS join_algorithm = 'full_sorting_merge,hash'
     )"""
 
