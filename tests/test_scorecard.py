@@ -18,10 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier
 from rich.console import Console
-from stacks import onpace, output
+from stacks import Up, onpace, output, until
 
 from onpace.alerts.engine import Engine
 from onpace.alerts.scorecard import Scorecard, Selection, Trend
@@ -313,7 +314,7 @@ def test_status_and_scorecard_of_an_owner_hold_what_is_individual(shop: Path) ->
 
 @pytest.mark.e2e
 def test_a_target_that_changes_leaves_the_past_as_it_was(shop: Path) -> None:
-    """100 orders a month from now on: October keeps its 30, November has the 100. Last, for it changes the shop."""
+    """100 orders a month from now on: October keeps its 30, November has the 100. It changes the shop."""
     file = shop / "kpis" / "shop.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("targets: [{every: month, value: 30}]", "targets: [{every: month, value: 100}]"))
@@ -325,3 +326,27 @@ def test_a_target_that_changes_leaves_the_past_as_it_was(shop: Path) -> None:
         return orders["value"], orders["target"], orders["status"]
 
     assert [seen(period) for period in ("2025-10", "2025-11")] == [(31, 30, "met"), (30, 100, "missed")]
+
+
+@pytest.mark.e2e
+def test_the_running_stack_serves_it(shop: Path, fake: Fake) -> None:
+    """Beside its status page and to the command; nobody's individual goals are in it.
+
+    Last: it judges the shop by the clock, to which all of it is long past.
+    """
+    up = Up(shop / "data", "--kpis", shop / "kpis").until_ready()
+    try:
+        page = up.address("status page")
+
+        def asked(**parameters: str) -> httpx.Response:
+            return httpx.get(f"{page}/api/scorecard", params=parameters, timeout=20)
+
+        until(lambda: asked().status_code == 200, "the first evaluation")
+        document = asked(period="2025-10").json()
+        assert names(document) == names(fake.document("2025-10"))
+        assert part(document, "kpi", "revenue") == approximately(part(fake.document("2025-10"), "kpi", "revenue"))
+        assert names(asked(period="2025-10", team="shop").json()) == {"grow-q4", "revenue"}
+        assert json.loads(scorecard(shop, "--period", "2025-10", "--format", "json")) == approximately(document)
+        assert [asked(period=period).status_code for period in ("2025-13", "2999")] == [422, 422]
+    finally:
+        assert up.stop() == 0
