@@ -52,8 +52,8 @@ def orders() -> Iterator[tuple[int, datetime, float, str]]:
 class Fake:
     """An engine over a fake reader."""
 
-    def __init__(self) -> None:
-        self.catalog = load_catalog(SHOP, {})
+    def __init__(self, file: Path = SHOP) -> None:
+        self.catalog = load_catalog(file, {})
         placed = [Event(at, {"region": region}, amount) for _, at, amount, region in orders()]
         refunded = [Event(at) for number, at, *_ in orders() if number % 10 == 0]
         self.events = {"order.placed": placed, "order.refunded": refunded}
@@ -136,6 +136,16 @@ def test_an_objective_without_key_results_takes_the_kpis_that_name_it(fake: Fake
     assert (objective["progress"], objective["status"]) == (pytest.approx(0.75), "on_track")
     october = part(fake.document("2025-10"), "objective", "happy")
     assert (october["progress"], october["status"]) == (pytest.approx(0.05 / (4 / 31)), "missed")
+
+
+def test_an_objective_that_is_over_goes_by_the_targets_of_its_last_days(tmp_path: Path) -> None:
+    """The same for October only: 0.05 of 4/31, whatever November is like."""
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP.read_text().replace("kind: aspirational, perspective", "period: 2025-10, perspective"))
+    objective = part(Fake(file).document("2025-Q4"), "objective", "happy")
+    assert objective["key_results"][0]["period"] == "2025-10"
+    assert (objective["progress"], objective["status"]) == (pytest.approx(0.05 / (4 / 31)), "missed")
+    assert objective["final"]
 
 
 def test_a_past_period_is_shown_as_it_ended(fake: Fake) -> None:
