@@ -13,6 +13,7 @@ from onpace.config.checks_kpis import check_kpis, check_objectives
 from onpace.config.checks_rules import check_channels, check_rules
 from onpace.config.declarations import Declared, collect
 from onpace.config.errors import ConfigError, Problem
+from onpace.config.reporting import with_reports
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Document, read_document
 
@@ -65,7 +66,7 @@ def _assemble(documents: list[Document], environment: Mapping[str, str], report:
     check_channels(found, report)
     check_rules(found, Catalog(kpis=kpis), report)
     return Catalog(
-        events=events,
+        events=with_reports(events, kpis.values()),
         kpis=kpis,
         objectives=_models(found.objectives),
         channels=_models(found.channels),
