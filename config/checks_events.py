@@ -18,7 +18,15 @@ from onpace.config.properties import property_kinds
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
 
-__all__ = ["ANY", "MAX_DIMENSIONS", "RESERVED_DIMENSIONS", "check_dimensions", "check_events", "check_expression", "check_simple"]
+__all__ = [
+    "ANY",
+    "MAX_DIMENSIONS",
+    "RESERVED_DIMENSIONS",
+    "check_dimensions",
+    "check_events",
+    "check_expression",
+    "check_simple",
+]
 
 MAX_DIMENSIONS = 8
 VIEW_COLUMNS = {"window_start", "window_end", "value", "numerator", "denominator", "complete", "revision", "start"}
