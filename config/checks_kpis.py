@@ -1,4 +1,4 @@
-"""What must hold between KPIs: inputs, cycles, time zones, targets, objectives, guardrails and drives."""
+"""What must hold between KPIs: inputs, cycles, time zones, targets, guardrails and drives."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from onpace.config.checks_events import check_simple
 from onpace.config.declarations import Declarations, Declared
 from onpace.config.durations import parse_duration
 from onpace.config.expressions import ExpressionError, parse_kpi_expression
+from onpace.config.increases import increase_problems
 from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, RatioKpi, SimpleKpi, Target
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, Leaf, ReportedKpi, RetentionKpi
 from onpace.config.offsets import split_name
 from onpace.config.reports import Report
+from onpace.config.units import check_units
 from onpace.config.yaml_lines import Place
 
-__all__ = ["check_kpis", "check_objectives"]
+__all__ = ["check_kpis"]
 
 
 def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Report) -> dict[str, Kpi]:
@@ -36,6 +38,8 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
                 sound[name] = zoned
     catalog = Catalog(kpis={name: sound[name] for name in found.kpis if name in sound})
     for kpi in catalog.kpis.values():
+        if isinstance(kpi, DerivedKpi):
+            _check_units(kpi, catalog, found.kpis[kpi.name].place, report)
         if isinstance(kpi, CumulativeKpi):
             check_cumulative(kpi, catalog, found.kpis[kpi.name].place, report)
         _check_grains(kpi, catalog.base_grain(kpi), found.kpis[kpi.name].place, report)
@@ -44,19 +48,6 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
         if declared.model:
             _check_references(declared.model, declared.place, f"kpi '{name}'", found, report)
     return catalog.kpis
-
-
-def check_objectives(found: Declarations, report: Report) -> None:
-    """Report key results of unknown KPIs."""
-    for name, declared in found.objectives.items():
-        for index, result in enumerate(declared.model.key_results if declared.model else ()):
-            place = declared.place.at("key_results", index)
-            if result.kpi not in found.kpis:
-                report.unknown(place.at("kpi"), f"objective '{name}'", "kpi", result.kpi, found.kpis)
-            if result.start == result.value:
-                report.add(
-                    place, f"objective '{name}': kpi '{result.kpi}' starts at its value: nothing is left to reach"
-                )
 
 
 def _inputs(
@@ -199,6 +190,13 @@ def _check_targets(kpi: Kpi, dimensions: tuple[str, ...], place: Place, report: 
         )
 
 
+def _check_units(kpi: DerivedKpi, catalog: Catalog, place: Place, report: Report) -> None:
+    try:
+        check_units(parse_kpi_expression(kpi.expr), {part.name: part.unit for part in catalog.inputs(kpi)})
+    except ExpressionError as error:
+        report.add(place.at("expr"), f"kpi '{kpi.name}': expr: {error}")
+
+
 def _check_grains(kpi: Kpi, base: Grain, place: Place, report: Report) -> None:
     """A target's period can be no finer than the KPI's own windows."""
     for index, target in enumerate(kpi.targets):
@@ -210,6 +208,9 @@ def _check_grains(kpi: Kpi, base: Grain, place: Place, report: Report) -> None:
 def _target_problems(kpi: Kpi, target: Target) -> Iterator[str]:
     if (target.every is None) == (target.period is None):
         yield "give either every (as in every: month) or period (as in period: 2026-12)"
+    if target.increase is not None or target.over is not None:
+        yield from increase_problems(kpi, target)
+        return
     if kpi.direction == "in_range":
         yield from _range_problems(target)
         return

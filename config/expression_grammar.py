@@ -50,6 +50,7 @@ class ExpressionError(ValueError):
 def shown(node: exp.Expr) -> str:
     """The part of an expression, as text for a message."""
     text = re.sub(r"\s+", " ", node.sql(comments=False, normalize_functions=False))
+    text = re.sub(r'"(\w+)\|([^"]+)"', r"offset(\1, '\2')", text)  # as `onpace.config.offsets` names it
     return text if len(text) <= 60 else text[:57] + "..."
 
 

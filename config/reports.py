@@ -96,9 +96,9 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
     holder = _model_at(model, parents)
     match details["type"]:
         case "extra_forbidden":
-            return (
-                f"{prefix}unknown key '{last}'{did_you_mean(str(last), keys_of(holder)) or _list_of(keys_of(holder))}"
-            )
+            known = keys_of(holder)
+            comma = " (a text that holds a comma stands in quotes)" if details["input"] is None else ""
+            return f"{prefix}unknown key '{last}'{comma or did_you_mean(str(last), known) or _list_of(known)}"
         case "missing":
             choices = _choices(holder, str(last))
             return f"{prefix}'{last}' is missing{f': one of {choices}' if choices else ''}"

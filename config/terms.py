@@ -61,6 +61,9 @@ class Term:
     leaf: Leaf
     steps: tuple[Step, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash((self.leaf.name, self.steps))
+
 
 def reach_of(kpi: CumulativeKpi) -> Reach:
     """How far a cumulative KPI reaches back."""

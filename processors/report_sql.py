@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from onpace.config.calendar import Grain
 from onpace.config.kpi_entities import ReportedKpi, streams_of
+from onpace.processors.quoting import inner, quoted
 
-__all__ = ["period_start_sql", "reported_rows", "reported_to_sql"]
+__all__ = ["period_start_sql", "reported_rows", "reported_since", "reported_until"]
 
 _EXACT_BELOW = "1e20"
 """Sums of exact values have room in 38 digits; what is larger is a float."""
@@ -21,10 +22,10 @@ def reported_rows(leaf: ReportedKpi, dims: Sequence[str], condition: str) -> str
     """A SELECT of one row per period and combination of the dimensions `dims` (some of the leaf's).
 
     Columns: `window_start` (DateTime('UTC'), the period's start in the KPI's zone), `revision` (UInt64: how many reports
-    there were of it, corrections too), `` `by_<dim>` `` of `dims` (Nullable(String), never null), and the state: `exact` and `total`
-    (their sum is the value: a number is exact as far as 15 digits, 9 of them after the point), `count` 1 (so that avg
-    is their mean), and `edge_time` (the period's start), `edge_source`, `edge_id`, `edge_value` (so that last is an
-    argMax over periods). `condition`: over `window_start`.
+    there were of it, corrections too), `` `by_<dim>` `` of `dims` (Nullable(String), never null), and the state: `exact`
+    and `total` (their sum is the value: a number is exact as far as 15 digits, 9 of them after the point), `count` 1 (so
+    that avg is their mean), `edge_time` (the period's start), `edge_source`, `edge_id` and `edge_value` (so that last is
+    an argMax over periods). `condition`: over `window_start`.
 
     merge `last` and `avg`: what was reported for exactly these dimensions; a mean over regions would want weights.
     merge `sum`: that as well, and where there is none, the sum of what was reported for more dimensions. Reports that
@@ -32,7 +33,7 @@ def reported_rows(leaf: ReportedKpi, dims: Sequence[str], condition: str) -> str
     dimensions, those by the fewest count, then those by the dimension that the KPI names first.
     """
     inside = _summed(leaf, dims) if leaf.merge == "sum" and set(leaf.dimensions) - set(dims) else _own(leaf, dims)
-    names = "".join(f", {_inner(name)}" for name in dims)
+    names = "".join(f", {inner(name)}" for name in dims)
     return f"""SELECT window_start, revision{names}, exact, total, toUInt64(1) AS count,
       toDateTime64(window_start, 6, 'UTC') AS edge_time, '' AS edge_source, '' AS edge_id,
       CAST(toFloat64(toString(exact)) + total, 'Nullable(Float64)') AS edge_value
@@ -42,7 +43,7 @@ def reported_rows(leaf: ReportedKpi, dims: Sequence[str], condition: str) -> str
     WHERE {condition}"""
 
 
-def reported_to_sql(leaf: ReportedKpi) -> str:
+def reported_until(leaf: ReportedKpi) -> str:
     """A SELECT of one value: the end (DateTime in UTC) of the latest period that was reported; 1970 without any.
 
     Whether everything before it was reported as well, `onpace.processors.reports.Reported` says.
@@ -59,13 +60,19 @@ def reported_to_sql(leaf: ReportedKpi) -> str:
     return f"SELECT if(reports = 0, toDateTime(0, 'UTC'), {_midnight_sql(end, leaf.timezone)}) FROM {mine}"
 
 
+def reported_since(leaf: ReportedKpi) -> str:
+    """A SELECT of one value: the start (DateTime in UTC) of the first period that was reported; 1970 without any."""
+    mine = f"(SELECT min(entity) AS first, count() AS reports FROM facts WHERE {_mine(leaf)})"
+    return f"SELECT if(reports = 0, toDateTime(0, 'UTC'), {period_start_sql(leaf, 'first')}) FROM {mine}"
+
+
 def period_start_sql(leaf: ReportedKpi, column: str) -> str:
     """SQL for the start (DateTime in UTC) of the period whose text is in `column`, in the KPI's zone."""
     return _midnight_sql(_first_day_sql(leaf.base_grain, column), leaf.timezone)
 
 
 def _midnight_sql(day: str, zone: str) -> str:
-    return f"toTimeZone(toDateTime({day}, {_quoted(zone)}), 'UTC')"
+    return f"toTimeZone(toDateTime({day}, {quoted(zone)}), 'UTC')"
 
 
 def _first_day_sql(grain: Grain, column: str) -> str:
@@ -97,7 +104,7 @@ _FORMS = {
 def _mine(leaf: ReportedKpi) -> str:
     (stream,) = streams_of(leaf)
     return (
-        f"kpi = {_quoted(stream.name)} AND definition = {stream.definition} "
+        f"kpi = {quoted(stream.name)} AND definition = {stream.definition} "
         f"AND match(entity, '{_FORMS[leaf.base_grain]}')"
     )
 
@@ -123,7 +130,7 @@ def _own(leaf: ReportedKpi, dims: Sequence[str]) -> str:
 def _summed(leaf: ReportedKpi, dims: Sequence[str]) -> str:
     """What was reported for these dimensions, or adds up to it."""
     given = " AND ".join(f"{_raw(leaf, name)} != 'null'" for name in dims) or "1"
-    names = "".join(f", {_inner(name)}" for name in dims)
+    names = "".join(f", {inner(name)}" for name in dims)
     masks = ", ".join(f"if({_raw(leaf, name)} = 'null', 0, {2**at})" for at, name in enumerate(leaf.dimensions))
     above = "arrayAll((mine, other) -> mine = 'null' OR mine = other, above.2, report.2)"
     apart = "bitAnd(above.1, report.1) NOT IN (above.1, report.1)"
@@ -146,12 +153,4 @@ def _raw(leaf: ReportedKpi, name: str) -> str:
 
 def _columns(leaf: ReportedKpi, dims: Sequence[str]) -> str:
     places = {name: at for at, name in enumerate(leaf.dimensions, 1)}
-    return "".join(f", JSONExtract(dims, {places[name]}, 'Nullable(String)') AS {_inner(name)}" for name in dims)
-
-
-def _inner(dimension: str) -> str:
-    return f"`by_{dimension}`"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return "".join(f", JSONExtract(dims, {places[name]}, 'Nullable(String)') AS {inner(name)}" for name in dims)

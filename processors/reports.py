@@ -12,7 +12,7 @@ from onpace.config.kpi_entities import REPORT, ReportedKpi, streams_of
 from onpace.config.reporting import is_period_of, reported_kpis
 from onpace.processors.clickhouse import ClickHouse
 
-__all__ = ["Overdue", "Reported", "ReportVersion", "Reports"]
+__all__ = ["Overdue", "ReportVersion", "Reported", "Reports"]
 
 
 @dataclass(frozen=True, slots=True)

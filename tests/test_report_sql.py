@@ -19,7 +19,7 @@ from reports_fakes import reported
 from onpace.config.calendar import Grain, Period, period_containing
 from onpace.config.kpi_entities import ReportedKpi, streams_of
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.report_sql import period_start_sql, reported_rows, reported_to_sql
+from onpace.processors.report_sql import period_start_sql, reported_rows, reported_since, reported_until
 
 CADENCES = ("day", "week", "month", "quarter", "year")
 ZONES = ("UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kathmandu", "Asia/Beirut", "Africa/Cairo", "America/Havana")
@@ -33,11 +33,12 @@ def put(store: ClickHouse, leaf: ReportedKpi, reports: Sequence[Report], first: 
     """Write reports as the processor does, a minute apart."""
     (stream,) = streams_of(leaf)
     columns = ["kpi", "definition", "time", "topic", "incarnation", "partition", "offset", "source", "id"]
-    rows = [
-        (stream.name, stream.definition, AT + timedelta(minutes=at), "events", UUID(int=1), 0, at, "/t", str(at))
-        + (period, json.dumps([by.get(name) for name in leaf.dimensions], separators=(",", ":")), 0, float(number))
-        for at, (period, by, number) in enumerate(reports, first)
-    ]
+    rows = []
+    for at, (period, by, number) in enumerate(reports, first):
+        place = ("events", UUID(int=1), 0, at)
+        dims = json.dumps([by.get(name) for name in leaf.dimensions], separators=(",", ":"))
+        key = (stream.name, stream.definition, AT + timedelta(minutes=at))
+        rows.append((*key, *place, "/t", str(at), period, dims, 0, float(number)))
     store.insert("facts", [*columns, "entity", "dims", "exact", "total"], rows)
 
 
@@ -45,7 +46,8 @@ def found(store: ClickHouse, leaf: ReportedKpi, dims: Sequence[str] = (), condit
     """(day of the start in the KPI's zone, *dimension values) -> (exact value, revision)."""
     names = ", ".join(f"`by_{name}`" for name in dims)
     rows = store.query(
-        f"SELECT window_start, [{names}] AS dims, toString(exact), total, revision, edge_value, edge_time = window_start, count "
+        f"SELECT window_start, [{names}] AS dims, toString(exact), total, revision, edge_value, "
+        "edge_time = window_start, count "
         f"FROM ({reported_rows(leaf, dims, condition)})"
     )
     assert all(row[6] and row[7] == 1 for row in rows)
@@ -68,7 +70,8 @@ def test_a_period_begins_where_the_calendar_says(engine: ClickHouse, cadence: st
         periods.append(period)
         period = period.next()
     rows = engine.query(
-        f"SELECT p, toUnixTimestamp({period_start_sql(leaf, 'p')}) FROM (SELECT arrayJoin({{periods:Array(String)}}) AS p)",
+        f"SELECT p, toUnixTimestamp({period_start_sql(leaf, 'p')}) "
+        "FROM (SELECT arrayJoin({periods:Array(String)}) AS p)",
         {"periods": [str(period) for period in periods]},
     )
     starts = dict(rows)
@@ -179,10 +182,11 @@ def test_reports_of_another_cadence_are_no_periods(store: ClickHouse) -> None:
 def test_how_far_it_is_reported_is_the_end_of_the_latest_period(store: ClickHouse, cadence: str) -> None:
     """In the KPI's zone; 1970 when nothing is."""
     leaf = reported("k", cadence, timezone="America/New_York")
-    assert store.query(reported_to_sql(leaf)) == [(datetime(1970, 1, 1, tzinfo=UTC),)]
+    assert store.query(reported_until(leaf)) == [(datetime(1970, 1, 1, tzinfo=UTC),)]
     latest = period_containing(leaf.base_grain, AT, leaf.zone)
     put(store, leaf, [(str(latest), {}, "1"), (str(latest.previous()), {}, "1")])
-    assert store.query(reported_to_sql(leaf)) == [(latest.bounds(leaf.zone)[1],)]
+    assert store.query(reported_until(leaf)) == [(latest.bounds(leaf.zone)[1],)]
+    assert store.query(reported_since(leaf)) == [(latest.previous().bounds(leaf.zone)[0],)]
 
 
 def recount(leaf: ReportedKpi, reports: Sequence[Report], dims: Sequence[str]) -> dict[Any, tuple[Fraction, int]]:
