@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from onpace.config.calendar import Grain, Period
@@ -16,6 +17,7 @@ from onpace.config.kpi_entities import REPORT, Kpi, ReportedKpi
 __all__ = [
     "PERIOD_FORMATS",
     "ReportedValue",
+    "check_begun",
     "is_period_of",
     "parse_report",
     "report_event",
@@ -142,6 +144,12 @@ def parse_report(
             raise InvalidReport(f"the {name} has {len(text)} characters; at most {_LONGEST} are kept")
     ordered = tuple((name, by[name]) for name in found.dimensions if name in by)
     return ReportedValue(found, _period(found, period), _number(value), ordered, source, note)
+
+
+def check_begun(report: ReportedValue, now: datetime) -> None:
+    """Raise InvalidReport for a period that has not begun."""
+    if report.period.bounds(report.kpi.zone)[0] > now:
+        raise InvalidReport(f"{report.period} has not begun: a report says what was; what should be is a target")
 
 
 def _period(kpi: ReportedKpi, text: str) -> Period:

@@ -21,11 +21,11 @@ _EXACT_BELOW = "1e20"
 def reported_rows(leaf: ReportedKpi, dims: Sequence[str], condition: str) -> str:
     """A SELECT of one row per period and combination of the dimensions `dims` (some of the leaf's).
 
-    Columns: `window_start` (DateTime('UTC'), the period's start in the KPI's zone), `revision` (UInt64: how many reports
-    there were of it, corrections too), `` `by_<dim>` `` of `dims` (Nullable(String), never null), and the state: `exact`
-    and `total` (their sum is the value: a number is exact as far as 15 digits, 9 of them after the point), `count` 1 (so
-    that avg is their mean), `edge_time` (the period's start), `edge_source`, `edge_id` and `edge_value` (so that last is
-    an argMax over periods). `condition`: over `window_start`.
+    Columns: `window_start` (DateTime('UTC'), the period's start in the KPI's zone), `revision` (UInt64: how many
+    reports there were of it, corrections too), `` `by_<dim>` `` of `dims` (Nullable(String), never null), and the
+    state: `exact` and `total` (their sum is the value: a number is exact as far as 15 digits, 9 of them after the
+    point), `count` 1 (so that avg is their mean), `edge_time` (the period's start), `edge_source`, `edge_id` and
+    `edge_value` (so that last is an argMax over periods). `condition`: over `window_start`.
 
     merge `last` and `avg`: what was reported for exactly these dimensions; a mean over regions would want weights.
     merge `sum`: that as well, and where there is none, the sum of what was reported for more dimensions. Reports that

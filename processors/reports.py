@@ -174,8 +174,5 @@ def _in_order(versions: Sequence[ReportVersion], kpis: Sequence[str]) -> list[Re
         versions,
         key=lambda one: (kpis.index(one.kpi), one.period, one.by, one.reported_at, one.sender, one.id),
     )
-    following = [*((one.kpi, one.period, one.by) for one in ordered[1:]), None]
-    return [
-        replace(one, current=(one.kpi, one.period, one.by) != after)
-        for one, after in zip(ordered, following, strict=True)
-    ]
+    last = {(one.kpi, one.period, one.by): at for at, one in enumerate(ordered)}
+    return [replace(one, current=last[one.kpi, one.period, one.by] == at) for at, one in enumerate(ordered)]
