@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from onpace.config.calendar import Period, period_containing
-from onpace.config.kpi_entities import ReportedKpi, streams_of
+from onpace.config.catalog import Catalog
+from onpace.config.kpi_entities import REPORT, ReportedKpi, streams_of
+from onpace.config.reporting import is_period_of, reported_kpis
+from onpace.processors.clickhouse import ClickHouse
 
 __all__ = ["Overdue", "ReportVersion", "Reported", "Reports"]
 
@@ -79,6 +82,61 @@ class Reported:
         """Ended periods without a value, oldest first: since the first one reported; before any was, the latest."""
         last = period_containing(self.kpi.base_grain, now, self.kpi.zone).previous()
         period = min(self.periods, default=last)
+        found = []
+        while period <= last:
+            if period not in self.periods:
+                found.append(period)
+            period = period.next()
+        return tuple(found)
+
+    def overdue(self, now: datetime) -> Overdue | None:
+        """Those of the missing whose values are due by `now`; None when there are none."""
+        missing = self.missing(now)
+        if not self.periods and missing and self._due(missing[0]) > now:
+            missing = (missing[0].previous(),)  # the one before that was due, and nobody reported it
+        late = tuple(period for period in missing if self._due(period) <= now)
+        return Overdue(self.kpi, late) if late else None
+
+    def _due(self, period: Period) -> datetime:
+        return period.bounds(self.kpi.zone)[1] + self.kpi.due
+
+
+class Reports:
+    """Reads reports. Every method raises StoreUnavailable when the store does not answer."""
+
+    def __init__(self, store: ClickHouse, catalog: Catalog) -> None:
+        self._store = store
+        self._kpis = {kpi.name: kpi for kpi in reported_kpis(catalog)}
+
+    def reported(self) -> dict[str, Reported]:
+        """What has been reported of every reported KPI, in one query."""
+        found: dict[str, set[Period]] = {name: set() for name in self._kpis}
+        if self._kpis:
+            rows = self._store.query(f"SELECT DISTINCT kpi, entity FROM facts WHERE {self._mine(self._kpis)}")
+            for stream, period in rows:
+                kpi = self._kpis[stream.removesuffix(".report")]
+                if is_period_of(kpi.base_grain, period):
+                    found[kpi.name].add(Period.parse(period))
+        return {name: Reported(self._kpis[name], frozenset(periods)) for name, periods in found.items()}
+
+    def overdue(self, now: datetime) -> dict[str, Overdue]:
+        """The KPIs with periods that are overdue."""
+        return {name: late for name, one in self.reported().items() if (late := one.overdue(now))}
+
+    def versions(self, kpi: str | None = None) -> list[ReportVersion]:
+        """Every report of one KPI or of all, corrected ones too: by KPI, period and dimension values, oldest first."""
+        names = [name for name in self._kpis if kpi in (None, name)]
+        if not names:
+            return []
+        rows = self._store.query(
+            f"""SELECT JSONExtractString(data, 'kpi'), JSONExtractString(data, 'period'),
+  JSONExtract(data, 'by', 'Map(String, String)'), JSONExtractRaw(data, 'value'), JSONExtractString(data, 'source'),
+  JSONExtractString(data, 'note'), time, source, id
+FROM events FINAL
+WHERE type = '{REPORT}' AND duplicate = 0
+  AND (topic, incarnation, partition, offset) IN (
+    SELECT topic, incarnation, partition, offset FROM facts WHERE {self._mine(names)})"""
+        )
         found = [
             ReportVersion(kpi, period, self._labels(kpi, by), value, source, note, _utc(at), sender, id, current=True)
             for kpi, period, by, value, source, note, at, sender, id in rows
