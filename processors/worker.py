@@ -296,8 +296,8 @@ class Worker:
     def _caught_up(self, consumer: Any) -> dict[int, datetime]:
         """Partition -> until when everything has been read, for those where nothing is left to read."""
         until: dict[int, datetime] = {}
-        at = seconds_passed()
-        now = self._time.now(self._clock(), at)
+        wall, at = self._clock(), seconds_passed()  # in this order: whoever is stopped in between says too little
+        now = self._time.now(wall, at)
         # before the lags: an answer that another thread takes in meanwhile must not date what was known before it
         asked = {tp: consumer._thread.asked(tp) for tp in consumer.assignment()}
         for tp, lag in self._lags(consumer).items():

@@ -22,10 +22,12 @@ from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailabl
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.ingest.producer import DeliveryFailed, Failure
+from onpace.processors import worker as worker_module
 from onpace.processors.consumer import BatchConsumer, BatchTransport
 from onpace.processors.fetching import BatchThread, Fetched, seconds_passed
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
+from onpace.processors.steady import SteadyTime
 from onpace.processors.worker import Worker
 from onpace.processors.writer import Checkpoint, Flush
 
@@ -540,6 +542,29 @@ def test_an_answer_that_comes_while_the_lag_is_looked_at_does_not_date_the_one_b
         stage.consumer.seconds_ago, stage.consumer.answers_meanwhile = 60, True
         await stage.worker.flush(stage.consumer)
         assert abs(stage.processor.caught_up[0] - (NOW - timedelta(seconds=60))) < timedelta(seconds=1)
+
+    staged(scene)
+
+
+def test_a_processor_stopped_between_two_looks_at_the_time_says_too_little_rather_than_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as a paused one: its clocks go on together, but are read one after the other."""
+
+    async def scene(stage: Stage) -> None:
+        passed = 0.0
+
+        def later() -> datetime:
+            nonlocal passed
+            passed += 4  # stopped just before it reads the wall clock
+            return NOW + timedelta(seconds=passed)
+
+        monkeypatch.setattr(worker_module, "seconds_passed", lambda: passed)
+        monkeypatch.setattr(stage.consumer, "asked", lambda _: 0.0)
+        stage.worker._clock, stage.worker._time = later, SteadyTime(NOW, 0.0)
+        await stage.take(10, 10)
+        await stage.worker.flush(stage.consumer)
+        assert stage.processor.caught_up[0] <= NOW
 
     staged(scene)
 
