@@ -74,7 +74,7 @@ def differing(catalog: Catalog, found: Found, wanted: dict[Any, Value]) -> list[
     keys = wanted.keys() | {key for key in found if key[0] not in level}
     nothing = Value(float("nan"))
     return [
-        f"{catalog.kpis[key[0]].model_dump(exclude_defaults=True)} {key}: {found.get(key, 'nothing')} instead of {wanted.get(key, 'nothing')}"
+        f"{catalog.kpis[key[0]]!r} {key}: {found.get(key, 'nothing')} instead of {wanted.get(key, 'nothing')}"
         for key in keys
         if key not in found or not wanted.get(key, nothing).holds(found[key])
     ]
