@@ -15,12 +15,16 @@ from onpace.alerts.states import AlertState
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
 from onpace.config.kpi_entities import Kpi
+from onpace.config.privacy import shared_kpis
 
 __all__ = ["KpiCollector"]
 
 
 class KpiCollector:
-    """Give it to a CollectorRegistry. A KPI stands for its headline target; without a target, for its value today."""
+    """Give it to a CollectorRegistry. A KPI stands for its headline target; without a target, for its value today.
+
+    KPIs of level `individual` are left out, and so are the alerts of their rules.
+    """
 
     def __init__(self, catalog: Callable[[], Catalog], latest: Callable[[], Evaluation | None]) -> None:
         self._catalog = catalog
@@ -32,7 +36,7 @@ class KpiCollector:
         families = _families()
         if evaluation is not None:
             catalog = self._catalog()
-            for kpi in catalog.kpis.values():
+            for kpi in shared_kpis(catalog).values():
                 _add_kpi(families, kpi, evaluation)
             _add_alerts(families["alerts"], catalog, evaluation)
         return iter(families.values())
@@ -79,9 +83,11 @@ def _add_kpi(families: dict[str, GaugeMetricFamily], kpi: Kpi, evaluation: Evalu
 
 
 def _add_alerts(family: GaugeMetricFamily, catalog: Catalog, evaluation: Evaluation) -> None:
-    rules = {(rule.name, rule.kpi, rule.severity) for rule in catalog.rules.values()}
+    hidden = catalog.kpis.keys() - shared_kpis(catalog).keys()
+    rules = {(rule.name, rule.kpi, rule.severity) for rule in catalog.rules.values() if rule.kpi not in hidden}
     rules |= {(rule, "", "ticket") for rule in PIPELINE_RULES}
-    counts = Counter((alert.rule, alert.kpi, alert.severity, alert.state) for alert in evaluation.alerts)
+    alerts = [alert for alert in evaluation.alerts if alert.kpi not in hidden]
+    counts = Counter((alert.rule, alert.kpi, alert.severity, alert.state) for alert in alerts)
     known = rules | {(rule, kpi, severity) for rule, kpi, severity, _ in counts}
     for rule, kpi, severity in sorted(known):
         for state in get_args(AlertState):

@@ -15,6 +15,7 @@ import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
 from onpace.alerts.metrics import EngineMetrics
@@ -24,6 +25,7 @@ from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
+from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
 from onpace.config.kpi_entities import Kpi
@@ -64,6 +66,7 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._patience = patience or Patience()
+        self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
         self.latest: Evaluation | None = None
@@ -76,6 +79,7 @@ class Engine:
         is told.
         """
         begun = self._clock()
+        self.record_targets(now)
         board, book = self._state()
         found, stepped = self._find(now, live=notify)
         notifications = self._announce(stepped, found) if notify else []
@@ -93,6 +97,15 @@ class Engine:
             self._metrics.evaluation.observe(self._clock() - begun)
         return evaluation
 
+    def record_targets(self, now: datetime) -> None:
+        """Keep what the targets are from `now` on. Safe to repeat. Raises StoreUnavailable.
+
+        `evaluate` does it as well; before a replay it says that they were in force for all that is yet to come.
+        """
+        if new := self._recorded().unseen(self._catalog, now):
+            self._history.save_targets(new)
+            self._recorded().learn(new)
+
     def preview(self, now: datetime, *, live: bool = True) -> Evaluation:
         """What `evaluate` would find, without storing it or telling anybody: all it needs is to read. `live` False is a
         replay."""
@@ -107,15 +120,21 @@ class Engine:
 
     def _state(self) -> tuple[StatusBoard, AlertBook]:
         if self._board is None or self._book is None:
-            self._board = StatusBoard(self._catalog, self._reader, self._history.statuses())
+            self._board = StatusBoard(self._catalog, self._reader, self._history.statuses(), self._recorded())
             self._book = AlertBook(self._catalog, self._reader, self._board, self._history.alerts())
         return self._board, self._book
+
+    def _recorded(self) -> TargetHistory:
+        if self._targets is None:
+            self._targets = TargetHistory(self._history.targets())
+        return self._targets
 
     def _look(self, board: StatusBoard, now: datetime, *, live: bool) -> Look:
         sources = self._reader.sources()
         stale = stale_sources(self._catalog, sources, now, self._patience) if live else {}
         progress = {name: self._progress(kpi, now, stale) for name, kpi in self._catalog.kpis.items()}
-        statuses = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
+        judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
+        statuses = with_guardrails(self._catalog, judged, board.known)
         return Look(now, progress, statuses, sources, stale, live, self._patience)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:

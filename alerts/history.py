@@ -12,6 +12,7 @@ from onpace.alerts.evaluation import Transition
 from onpace.alerts.notifications import Notification
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels
+from onpace.alerts.versions import TargetVersion
 from onpace.config.calendar import Grain
 from onpace.config.kpi import Status
 from onpace.processors.clickhouse import ClickHouse
@@ -41,6 +42,13 @@ class StatusStore(Protocol):
     def save_alerts(self, alerts: Sequence[Alert], transitions: Sequence[Transition], now: datetime) -> None:
         """Keep these alerts, and record the transitions."""
 
+    def targets(self) -> list[TargetVersion]:
+        """Every version of every target."""
+        ...
+
+    def save_targets(self, versions: Sequence[TargetVersion]) -> None:
+        """Keep these for good."""
+
 
 class Outbox(Protocol):
     """Keeps notifications until they are settled, so that a restart loses none."""
@@ -57,6 +65,7 @@ class Outbox(Protocol):
 
 
 _STATUS = tuple(field.name for field in fields(KpiStatus))
+_VERSION = tuple(field.name for field in fields(TargetVersion))
 _ALERT = tuple(field.name for field in fields(Alert))
 _CHANGE = (
     *("kpi", "target", "series", "period", "evaluated_at", "as_of"),
@@ -76,7 +85,7 @@ def _series(text: str) -> Labels:
 
 
 class ClickHouseHistory:
-    """A StatusStore in ClickHouse tables (migration 0002)."""
+    """A StatusStore in ClickHouse tables (migrations 0002 and 0005)."""
 
     def __init__(self, store: ClickHouse) -> None:
         self._store = store
@@ -109,6 +118,16 @@ class ClickHouseHistory:
         self._store.insert("alert_transitions", _TRANSITION, [_transition_row(one) for one in transitions])
         rows = [[*(_cell(getattr(alert, name)) for name in _ALERT), now] for alert in alerts]
         self._store.insert("alerts", [*_ALERT, "updated_at"], rows)
+
+    def targets(self) -> list[TargetVersion]:
+        """Every version of every target."""
+        rows = self._store.query_dicts(f"SELECT {', '.join(_VERSION)} FROM target_versions FINAL ORDER BY first_seen")
+        return [TargetVersion(**{**row, "series": _series(row["series"])}) for row in rows]
+
+    def save_targets(self, versions: Sequence[TargetVersion]) -> None:
+        """Keep these for good."""
+        rows = [[_cell(getattr(version, name)) for name in _VERSION] for version in versions]
+        self._store.insert("target_versions", _VERSION, rows)
 
 
 class ClickHouseOutbox:

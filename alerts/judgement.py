@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from onpace.alerts.baselines import Baseline, Resolved, baseline_period, resolved
 from onpace.alerts.pace import PastPoint, elapsed_share, expected_share, past_periods
 from onpace.alerts.reading import Span
 from onpace.alerts.status import (
@@ -23,6 +24,7 @@ from onpace.alerts.status import (
     judge_final,
     target_series,
 )
+from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, Period, period_containing
 from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
@@ -60,19 +62,27 @@ def _periods(target: Target, first: Period, last: Period) -> Iterator[Period]:
         first = first.next()
 
 
-def due_periods(kpi: Kpi, *, first_event: datetime | None, now: datetime) -> list[Due]:
+def due_periods(
+    kpi: Kpi, *, first_event: datetime | None, now: datetime, recorded: TargetHistory | None = None
+) -> list[Due]:
     """Every target of the KPI in every period from that of its first event (without one: from now) to that of `now`.
 
-    In order of period within a target; the last one of an `every` target is the current period.
+    In order of period within a target; the last one of an `every` target is the current period. A period that has
+    ended has the target that was in force then, as far as that is `recorded`.
     """
+    recorded = recorded or TargetHistory()
     due: dict[tuple[Labels, Period], Due] = {}
-    for target in kpi.targets:
+    for target in [*kpi.targets, *recorded.ever(kpi.name)]:
+        series = target_series(target)
         last = period_containing(target.grain, now, kpi.zone)
         first = period_containing(target.grain, min(first_event or now, now), kpi.zone)
         for period in _periods(target, first, last):
-            if chosen := target_in_force(kpi.targets, period, target_series(target)):
-                one = Due(chosen, period)
-                due.setdefault((one.series, period), one)
+            if (series, period) in due:
+                continue
+            end = period.bounds(kpi.zone)[1]
+            targets = kpi.targets if now < end else recorded.in_force(kpi, period.grain, series, end)
+            if chosen := target_in_force(targets, period, series):
+                due[series, period] = Due(chosen, period)
     return list(due.values())
 
 
@@ -117,9 +127,24 @@ class Judgement:
         whole = past_periods(self.due.period, zone, first_event=self.first_event, complete_to=span[1])
         return tuple(PastPoint.at(period, share, self.base_grain, zone) for period in whole)
 
+    @property
+    def baseline(self) -> Baseline | None:
+        """What the target is an increase over; None when it is given as a value."""
+        if self.due.target.increase is None or self.due.target.over is None:
+            return None
+        return Baseline.of(
+            baseline_period(self.due.period, self.due.target.over),
+            self.kpi.zone,
+            first_event=self.first_event,
+            complete_to=self.as_of,
+            accumulates=self.accumulates,
+        )
+
     def past_spans(self) -> tuple[Span, ...]:
         """What to read of past periods; none of them is empty."""
-        return tuple(span for point in self.past for span in point.spans if span[0] < span[1])
+        baseline = self.baseline
+        begun = [baseline.span] if baseline and not baseline.problem else []
+        return (*begun, *(span for point in self.past for span in point.spans if span[0] < span[1]))
 
     def spans(self) -> Iterator[Span]:
         """All that is to be read."""
@@ -127,22 +152,30 @@ class Judgement:
             yield self.actual_span
         yield from self.past_spans()
 
-    def _expected(self, wanted: Wanted, at: datetime, values: Mapping[Span, float | None]) -> Wanted:
+    def _due_share(self, at: datetime, values: Mapping[Span, float | None]) -> float:
+        """The share of the target that is due at `at`: 1 for a level, and once the period is over."""
         start, end = self.bounds
         if not self.accumulates or self.ended or at >= end:
-            return wanted
-        return wanted.scaled(
-            expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
-        )
+            return 1.0
+        return expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
+
+    def resolved(self, values: Mapping[Span, float | None]) -> Resolved:
+        """The target with its value, from the values of `spans()`."""
+        baseline = self.baseline
+        value = finite(values.get(baseline.span)) if baseline else None
+        return resolved(self.due.target, baseline, value, self.kpi.direction)
 
     def status(self, values: Mapping[Span, float | None]) -> KpiStatus:
         """The status, from the values of `spans()`."""
-        (start, end), span, target = self.bounds, self.actual_span, self.due.target
-        wanted = Wanted.of(target, self.kpi.direction)
+        (start, end), span, found = self.bounds, self.actual_span, self.resolved(values)
+        target, wanted = found.target, Wanted.of(found.target, self.kpi.direction)
         actual = finite(values.get(span)) if span else None
-        expected = self._expected(wanted, span[1], values) if span else wanted
+        share = self._due_share(span[1], values) if span else 1.0
+        expected = wanted.scaled(share) if share != 1 else wanted
         status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
-        aim = expected.nearest(actual) if span else None
+        aim = expected.nearest(actual) if span and not found.problem else None
+        if found.problem:
+            status = "no_data"
         return KpiStatus(
             kpi=self.kpi.name,
             target=target.label,
@@ -158,32 +191,41 @@ class Judgement:
             target_min=target.min,
             target_max=target.max,
             expected=aim,
-            attainment=attainment(actual, target),
+            attainment=attainment(actual, target, share if found.words else 1.0),
             gap=None if actual is None or aim is None else actual - aim,
             status=status,
             final=self.ended and self.as_of is not None and self.as_of >= end,
             stale=False,
-            reason=_reason(self, status, actual, expected if status not in ("met", "missed") else wanted),
+            reason=_reason(self, status, actual, expected if status not in ("met", "missed") else wanted, found),
+            baseline=target.start,
         )
 
 
-def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted) -> str:
+def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted, found: Resolved) -> str:
     if status == "no_data":
+        if found.problem and actual is not None:
+            return found.problem
         return "no complete data in the period yet" if not judgement.ended else "no data in the period"
     value = f"{format_value(actual)} of {aim}"
+    origin = f" (target: {found.words})" if found.words else ""
     if status in ("met", "missed"):
         complete = judgement.as_of is not None and judgement.as_of >= judgement.bounds[1]
-        return f"{status}: {'final' if complete else 'so far'} {value}"
+        return f"{status}: {'final' if complete else 'so far'} {value}{origin}"
     words = "expected by now" if judgement.accumulates else "wanted"
-    return f"{status.replace('_', ' ')}: {value} {words}"
+    return f"{status.replace('_', ' ')}: {value} {words}{origin}"
 
 
 def judge_again(final: KpiStatus, fresh: KpiStatus) -> KpiStatus:
-    """A final status after another look: itself, unless late events moved the actual and the target is the same."""
+    """A final status after another look: itself, unless late events moved the actual and the target is the same.
+
+    Where nothing could be judged, for want of data or of a baseline, what is there now decides.
+    """
 
     def aim(status: KpiStatus) -> tuple[str, float | None, float | None, float | None]:
         return status.target, status.target_value, status.target_min, status.target_max
 
+    if final.status == "no_data" and fresh.final and fresh.status != "no_data":
+        return fresh
     if fresh.actual == final.actual or not fresh.final or aim(fresh) != aim(final):
         return final
     return replace(fresh, reason=f"{fresh.reason} (corrected by late events, was {format_value(final.actual)})")

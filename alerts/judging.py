@@ -11,9 +11,9 @@ from onpace.alerts.evaluation import Reading
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
 from onpace.alerts.reading import SeriesReader, Span
 from onpace.alerts.status import KpiStatus, Labels, finite, target_series
+from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, period_containing, window_start
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
 
 __all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress", "read_statuses"]
@@ -47,17 +47,31 @@ class PastValues:
     """What was last read of the past, kept until other spans of it are wanted."""
 
     def __init__(self) -> None:
-        self._kept: dict[StatusKey, tuple[tuple[Span, ...], dict[Span, float | None]]] = {}
+        self._kept: dict[StatusKey, tuple[_Past, dict[Span, float | None]]] = {}
 
     def recall(self, judgement: Judgement) -> dict[Span, float | None]:
         """The values of the judgement's past spans, if they were kept; else none."""
-        spans, values = self._kept.get(_place(judgement), ((), {}))
-        return values if spans == judgement.past_spans() else {}
+        past, values = self._kept.get(_place(judgement), (None, {}))
+        return values if past == _Past.of(judgement) else {}
 
     def keep(self, judgement: Judgement, values: Mapping[Span, float | None]) -> None:
         """Keep the values of the judgement's past spans, instead of those kept before."""
         if spans := judgement.past_spans():
-            self._kept[_place(judgement)] = spans, {span: values.get(span) for span in spans}
+            self._kept[_place(judgement)] = _Past.of(judgement), {span: values.get(span) for span in spans}
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What of the past a judgement goes by; a baseline is read anew each hour, as late events may change it."""
+
+    spans: tuple[Span, ...]
+    hour: datetime | None
+
+    @classmethod
+    def of(cls, judgement: Judgement) -> _Past:
+        """That of one judgement."""
+        hour = window_start(Grain.HOUR, judgement.now, judgement.kpi.zone) if judgement.baseline else None
+        return cls(judgement.past_spans(), hour)
 
 
 def _place(judgement: Judgement) -> StatusKey:
@@ -87,8 +101,15 @@ def read_statuses(reader: SeriesReader, judgements: Sequence[Judgement], past: P
 class StatusBoard:
     """The latest status per KPI, series and period. A final one is kept for good; a stale one keeps its last value."""
 
-    def __init__(self, catalog: Catalog, reader: SeriesReader, known: Iterable[KpiStatus]) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        reader: SeriesReader,
+        known: Iterable[KpiStatus],
+        recorded: TargetHistory | None = None,
+    ) -> None:
         self._catalog = catalog
+        self._recorded = recorded or TargetHistory()
         self._reader = reader
         self._known: dict[StatusKey, KpiStatus] = {}
         self._past = PastValues()
@@ -151,13 +172,14 @@ class StatusBoard:
         due: list[Due] = []
         finals: list[Due] = []
         places: Counter[tuple[Labels, Grain]] = Counter()
-        for one in reversed(due_periods(kpi, first_event=progress.first_event, now=now)):
+        periods = due_periods(kpi, first_event=progress.first_event, now=now, recorded=self._recorded)
+        for one in reversed(periods):
             status = self.known(_key(kpi, one))
             if status is None or not status.final:
-                due.append(_as_recorded(one, status))
+                due.append(one)
             elif not progress.stale and places[place := (one.series, one.period.grain)] < RECHECKED:
                 places[place] += 1
-                finals.append(one)
+                finals.append(_as_judged(one, status))
         return due[::-1], finals[::-1]
 
     def _frozen(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> KpiStatus:
@@ -172,10 +194,9 @@ def _key(kpi: Kpi, due: Due) -> StatusKey:
     return kpi.name, due.series, str(due.period)
 
 
-def _as_recorded(due: Due, status: KpiStatus | None) -> Due:
-    """With the target that was in force when the period ended, if that was recorded: later edits do not reach back."""
-    if status is None or status.evaluated_at < status.period_end:
+def _as_judged(due: Due, status: KpiStatus) -> Due:
+    """With the value that an increase came to when it was judged: a baseline that moves later reaches nothing back."""
+    if due.target.increase is None or status.target_value is None or status.target != due.target.label:
         return due
-    edits = {"value": status.target_value, "min": status.target_min, "max": status.target_max}
-    recorded: Target = due.target.model_copy(update=edits)
-    return Due(recorded, due.period)
+    value = {"increase": None, "over": None, "value": status.target_value, "start": status.baseline}
+    return Due(due.target.model_copy(update=value), due.period)

@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Literal
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
 from onpace.config.catalog import Catalog
+from onpace.config.privacy import for_owner
 
 __all__ = ["Notification", "compose", "leading_words", "series_words"]
 
@@ -69,7 +71,8 @@ def leading_words(catalog: Catalog, evaluation: Evaluation, kpi: str) -> str:
     if kpi not in catalog.kpis:
         return ""
     words = []
-    for leading in catalog.leading(catalog.kpi(kpi)):
+    about = catalog.kpi(kpi)
+    for leading in [one for one in catalog.leading(about) if for_owner(about, one)]:
         status = evaluation.headline(leading)
         state = status.status.replace("_", " ") if status else "no target"
         words.append(f"{leading.title or leading.name}: {state} (link unproven)")
@@ -120,15 +123,17 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
         "leading": leading_words(catalog, evaluation, alert.kpi),
     }
     if status:
-        target = status.target_value
-        aim = (
-            format_value(target)
-            if target is not None
-            else f"{_bound(status.target_min)} to {_bound(status.target_max)}"
-        )
+        aim = _aim(status)
         found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
+        found["guardrails"] = guardrail_words(status)
     found["description"] = _sentence(found)
     return {name: text for name, text in found.items() if text}
+
+
+def _aim(status: KpiStatus) -> str:
+    if status.target_value is not None or (status.target_min is None and status.target_max is None):
+        return format_value(status.target_value)
+    return f"{_bound(status.target_min)} to {_bound(status.target_max)}"
 
 
 def _bound(value: float | None) -> str:

@@ -118,6 +118,10 @@ class KpiStatus:
     final: bool
     stale: bool
     reason: str
+    baseline: float | None = None
+    """Where the way to the target begins: its `from`, or what it is an increase over."""
+    remark: str = ""
+    """The part of the reason that is about guardrails."""
 
     @property
     def key(self) -> tuple[str, Labels, str]:
@@ -151,12 +155,17 @@ def judge_final(actual: float | None, wanted: Wanted) -> Status:
     return "met" if wanted.holds(value) else "missed"
 
 
-def attainment(actual: float | None, target: Target) -> float | None:
-    """A / value, or (A - from) / (value - from) where `from` is given; None where that divides by zero or lacks one."""
+def attainment(actual: float | None, target: Target, share: float = 1.0) -> float | None:
+    """A / value, or (A - from) / (value - from) where `from` is given; None where that divides by zero or lacks one.
+
+    With the `share` of both that is due by now it is the share of the way that the period ends with at this pace.
+    """
     value, begin = finite(actual), target.start or 0.0
-    if value is None or target.value is None or target.value == begin:
+    if target.start is None:
+        share = 1.0
+    if value is None or target.value is None or target.value == begin or not share:
         return None
-    return (value - begin) / (target.value - begin)
+    return (value - begin * share) / ((target.value - begin) * share)
 
 
 def format_value(value: float | None) -> str:

@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import Kpi
+from onpace.config.privacy import for_owner, shown_to
 
-__all__ = ["scorecard", "status_document", "status_page", "status_rows"]
+__all__ = ["status_document", "status_page", "status_rows", "status_table"]
 
 COLOURS = {
     "on_track": "green",
@@ -33,9 +35,13 @@ def status_page() -> str:
     return resources.files("onpace.alerts").joinpath("status_page.html").read_text(encoding="utf-8")
 
 
-def status_document(evaluation: Evaluation, catalog: Catalog) -> dict[str, Any]:
-    """What `/api/status` answers: firing alerts, stale sources and a row per KPI. All of it is JSON."""
-    firing = [alert for alert in evaluation.alerts if alert.state == "firing"]
+def status_document(evaluation: Evaluation, catalog: Catalog, owner: str | None = None) -> dict[str, Any]:
+    """What `/api/status` answers: firing alerts, stale sources and a row per KPI. All of it is JSON.
+
+    Without an `owner` all that is not individual; with one, what is the owner's.
+    """
+    hidden = {name for name, kpi in catalog.kpis.items() if not shown_to(owner, kpi)}
+    firing = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.kpi not in hidden]
     return {
         "now": evaluation.now.isoformat(),
         "alerts": [
@@ -53,13 +59,13 @@ def status_document(evaluation: Evaluation, catalog: Catalog) -> dict[str, Any]:
             for alert in sorted(firing, key=lambda alert: (alert.severity != "page", str(alert.active_since)))
         ],
         "stale_sources": [{"event_type": name, "reason": reason} for name, reason in evaluation.stale.items()],
-        "kpis": status_rows(evaluation, catalog),
+        "kpis": status_rows(evaluation, catalog, owner),
     }
 
 
-def status_rows(evaluation: Evaluation, catalog: Catalog) -> list[dict[str, Any]]:
+def status_rows(evaluation: Evaluation, catalog: Catalog, owner: str | None = None) -> list[dict[str, Any]]:
     """A row per KPI, in file order: headline target, other targets (`slices`), what leads it and how it ended last."""
-    return [_row(kpi, evaluation, catalog) for kpi in catalog.kpis.values()]
+    return [_row(kpi, evaluation, catalog) for kpi in catalog.kpis.values() if shown_to(owner, kpi)]
 
 
 def _row(kpi: Kpi, evaluation: Evaluation, catalog: Catalog) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _row(kpi: Kpi, evaluation: Evaluation, catalog: Catalog) -> dict[str, Any]:
         }
         for other in catalog.leading(kpi)
         for drive in other.drives
-        if drive.kpi == kpi.name
+        if drive.kpi == kpi.name and for_owner(kpi, other)
     ]
     return {
         **_cells(kpi, headline, evaluation),
@@ -120,12 +126,13 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
             "series": {},
             "period": "today",
             "value": finite(reading.value) if reading else None,
-            **dict.fromkeys(("target", "target_min", "target_max", "expected", "gap", "attainment")),
+            **dict.fromkeys(("target", "target_min", "target_max", "expected", "gap", "attainment", "baseline")),
             "status": "no_target",
             "stale": reading.stale if reading else False,
             "final": False,
             "complete_until": _time(reading.as_of) if reading else None,
             "reason": "no target",
+            "guardrails": "",
         }
     return cells | {
         "series": dict(status.series),
@@ -142,6 +149,8 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
         "final": status.final,
         "complete_until": _time(status.as_of),
         "reason": status.reason,
+        "baseline": status.baseline,
+        "guardrails": guardrail_words(status),
     }
 
 
@@ -153,14 +162,14 @@ def _time(at: datetime | None) -> str | None:
     return at.isoformat() if at else None
 
 
-def scorecard(evaluation: Evaluation, catalog: Catalog) -> Table:
+def status_table(evaluation: Evaluation, catalog: Catalog, owner: str | None = None) -> Table:
     """The same for a terminal of 100 columns: leading KPIs are indented beneath the ones that they claim to drive."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title_justify="left", caption_justify="left")
     table.title = f"OnPace, {evaluation.now:%Y-%m-%d %H:%M} UTC"
     for name in ("KPI", "Value", "Target", "Gap", "Status", "Period", "Complete to"):
         right = name in ("Value", "Target", "Gap")
         table.add_column(name, justify="right" if right else "left", no_wrap=name == "KPI")
-    rows = status_rows(evaluation, catalog)
+    rows = status_rows(evaluation, catalog, owner)
     beneath = {leading["kpi"] for row in rows for leading in row["leading"]}
     for row in rows:
         if row["kpi"] in beneath and row["role"] == "leading":
@@ -176,6 +185,7 @@ def scorecard(evaluation: Evaluation, catalog: Catalog) -> Table:
 
 def _add_line(table: Table, cells: dict[str, Any], title: str) -> None:
     words = cells["status"].replace("_", " ") + (", stale" if cells["stale"] else "")
+    words += f", {cells['guardrails']}" if cells["guardrails"] else ""
     until = datetime.fromisoformat(cells["complete_until"]).strftime("%m-%d %H:%M") if cells["complete_until"] else "–"
     table.add_row(
         f"{title}{f' [{unit}]' if (unit := cells['unit']) else ''}".replace("[", r"\["),

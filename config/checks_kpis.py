@@ -1,4 +1,4 @@
-"""What must hold between KPIs: inputs, cycles, time zones, targets, objectives, guardrails and drives."""
+"""What must hold between KPIs: inputs, cycles, time zones, targets, guardrails and drives."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from onpace.config.checks_events import check_simple
 from onpace.config.declarations import Declarations, Declared
 from onpace.config.durations import parse_duration
 from onpace.config.expressions import ExpressionError, parse_kpi_expression
+from onpace.config.increases import increase_problems
 from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, RatioKpi, SimpleKpi, Target
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, Leaf, ReportedKpi, RetentionKpi
 from onpace.config.offsets import split_name
@@ -20,7 +21,7 @@ from onpace.config.reports import Report
 from onpace.config.units import check_units
 from onpace.config.yaml_lines import Place
 
-__all__ = ["check_kpis", "check_objectives"]
+__all__ = ["check_kpis"]
 
 
 def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Report) -> dict[str, Kpi]:
@@ -47,19 +48,6 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
         if declared.model:
             _check_references(declared.model, declared.place, f"kpi '{name}'", found, report)
     return catalog.kpis
-
-
-def check_objectives(found: Declarations, report: Report) -> None:
-    """Report key results of unknown KPIs."""
-    for name, declared in found.objectives.items():
-        for index, result in enumerate(declared.model.key_results if declared.model else ()):
-            place = declared.place.at("key_results", index)
-            if result.kpi not in found.kpis:
-                report.unknown(place.at("kpi"), f"objective '{name}'", "kpi", result.kpi, found.kpis)
-            if result.start == result.value:
-                report.add(
-                    place, f"objective '{name}': kpi '{result.kpi}' starts at its value: nothing is left to reach"
-                )
 
 
 def _inputs(
@@ -220,6 +208,9 @@ def _check_grains(kpi: Kpi, base: Grain, place: Place, report: Report) -> None:
 def _target_problems(kpi: Kpi, target: Target) -> Iterator[str]:
     if (target.every is None) == (target.period is None):
         yield "give either every (as in every: month) or period (as in period: 2026-12)"
+    if target.increase is not None or target.over is not None:
+        yield from increase_problems(kpi, target)
+        return
     if kpi.direction == "in_range":
         yield from _range_problems(target)
         return

@@ -51,7 +51,7 @@ RULE_KINDS: dict[str, type[ThresholdRule | PaceRule | NoDataRule]] = {
 PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
 SECTIONS = ("events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
-    **dict.fromkeys(("title", "description", "owner", "unit", "level", "perspective", "nature", "objective")),
+    **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
     "direction": "higher_is_better",
     "role": "leading",
@@ -234,7 +234,7 @@ class _Builder:
             self._refuse(place.at("type"), f"{subject}: type", kind, (), KPI_TYPES)
         else:
             content = _only_known(model, spec, place, subject, self.report)
-            _drop_planned_targets(content, place, subject, self.report)
+            _drop_unjudged_targets(content)
             if issubclass(model, EventKpi):
                 content["dimensions"] = _dimensions(content.get("dimensions"))
             content = self._with_defaults(model, content)
@@ -306,16 +306,9 @@ def _listed_words(words: list[str]) -> str:
     return f"{', '.join(most)} and {last}" if most else last
 
 
-def _drop_planned_targets(content: dict[str, Any], place: Place, subject: str, report: Report) -> None:
-    """Report `increase` and `over`, and leave targets out that cannot be checked further."""
-    targets = content.get("targets")
-    if not isinstance(targets, list):
-        return
-    planned = [target for target in targets if isinstance(target, dict) and target.keys() & {"increase", "over"}]
-    for target in planned:
-        where = place.at("targets", targets.index(target))
-        report.add(where, f"{subject}: targets: 'increase' and 'over' are not supported yet; give a value")
-    if planned or content.get("direction") not in get_args(Direction):
+def _drop_unjudged_targets(content: dict[str, Any]) -> None:
+    """Leave targets out that cannot be checked, for want of a direction."""
+    if content.get("direction") not in get_args(Direction) and isinstance(content.get("targets"), list):
         content["targets"] = []
 
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from onpace.config.calendar import BASE_GRAINS, Grain, Period
 from onpace.config.durations import Duration
+from onpace.config.increases import IncreaseInFile, Over
 
 __all__ = [
     "Aggregation",
@@ -28,6 +29,7 @@ __all__ = [
     "Model",
     "Name",
     "Objective",
+    "Perspective",
     "RatioKpi",
     "SimpleKpi",
     "Sql",
@@ -43,6 +45,8 @@ SlugName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=63)]
 Status = Literal["on_track", "at_risk", "off_track", "no_data", "met", "missed"]
 Direction = Literal["higher_is_better", "lower_is_better", "in_range"]
 Aggregation = Literal["count", "sum", "avg", "min", "max", "count_distinct", "percentile", "first", "last"]
+Level = Literal["strategic", "operational", "functional", "individual"]
+Perspective = Literal["financial", "customer", "process", "growth"]
 Every = Literal["day", "week", "month", "quarter", "year"]
 
 
@@ -134,6 +138,10 @@ class Target(Model):
     max: float | None = None
     start: float | None = Field(default=None, alias="from")
     """Where the way to the target begins; attainment is then the share of that way."""
+    increase: IncreaseInFile | None = None
+    """Instead of a value: how much more than the baseline, which is the KPI's value in another period."""
+    over: Over | None = None
+    """Which period the baseline is taken from."""
     at_risk: float = Field(default=0.95, gt=0, le=1)
     """Share of the expected value below which the KPI is off track."""
     tolerance: float | None = Field(default=None, ge=0)
@@ -174,16 +182,24 @@ class KeyResult(Model):
     kpi: Name
     start: float | None = Field(default=None, alias="from")
     value: float
+    by: dict[str, str] = {}
+    """Dimension values it is narrowed to; empty means the total."""
+    weight: float = Field(default=1.0, gt=0)
+    """How much it counts in the mean of the key results."""
 
 
 class Objective(Model):
-    """An aim for a period, measured by key results."""
+    """An aim for a period, measured by key results; without any, by the KPIs that name it."""
 
     name: SlugName
     title: str = ""
+    description: str = ""
     owner: str = ""
+    team: str = ""
     period: CalendarPeriod | None = None
     kind: Literal["committed", "aspirational"] = "committed"
+    level: Level | None = None
+    perspective: Perspective | None = None
     key_results: tuple[KeyResult, ...] = ()
     waive: tuple[Waiver, ...] = ()
 
@@ -199,8 +215,9 @@ class KpiCommon(Model):
     unit: str = ""
     direction: Direction
     role: Literal["leading", "lagging"]
-    level: Literal["strategic", "operational", "functional", "individual"] | None = None
-    perspective: Literal["financial", "customer", "process", "growth"] | None = None
+    team: str = ""
+    level: Level | None = None
+    perspective: Perspective | None = None
     guardrails: tuple[Name, ...] = ()
     targets: tuple[Target, ...] = ()
     drives: tuple[Drive, ...] = ()

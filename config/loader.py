@@ -9,7 +9,9 @@ from typing import TypeVar
 
 from onpace.config.catalog import Catalog
 from onpace.config.checks_events import check_events
-from onpace.config.checks_kpis import check_kpis, check_objectives
+from onpace.config.checks_kpis import check_kpis
+from onpace.config.checks_objectives import check_objectives
+from onpace.config.checks_owners import check_owners
 from onpace.config.checks_rules import check_channels, check_rules
 from onpace.config.checks_waivers import check_waivers
 from onpace.config.declarations import Declarations, Declared, collect
@@ -67,9 +69,11 @@ def _read(folder: Path, report: Report) -> list[Document]:
 def _assemble(found: Declarations, report: Report) -> Catalog:
     events = check_events(found, report)
     kpis = check_kpis(found, events, report)
-    check_objectives(found, report)
+    sound = Catalog(kpis=kpis)
+    check_objectives(found, sound, report)
     check_channels(found, report)
-    check_rules(found, Catalog(kpis=kpis), report)
+    check_rules(found, sound, report)
+    check_owners(found, report)
     check_waivers(found, report)
     return Catalog(
         events=events,

@@ -48,6 +48,8 @@ class Channel(Model):
     name: SlugName
     type: Literal["log", "webhook", "alertmanager"]
     url: str | None = None
+    owner: str = ""
+    """Whose channel it is: the only ones that hear of an owner's individual KPIs."""
 
 
 class Clear(Model):

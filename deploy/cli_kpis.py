@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from onpace.config.errors import OnPaceError, did_you_mean
-from onpace.deploy.cli_options import Data, Kpis, console, instant, settings_with
+from onpace.deploy.cli_options import Data, Kpis, Owner, console, instant, settings_with
 from onpace.deploy.stores import catalog_of, now, open_store, prepare_store
 
 if TYPE_CHECKING:
-    from onpace.alerts.evaluation import Evaluation
     from onpace.config.calendar import Grain
-    from onpace.deploy.wiring import AlertPart
     from onpace.processors.reader import Series
 
 __all__ = ["add_to"]
@@ -155,32 +153,25 @@ def _print(rows: list[dict[str, Any]], dims: Sequence[str], format: RowFormat) -
 
 
 def status(
+    owner: Owner = None,
     format: Annotated[DocumentFormat, typer.Option(help="How to print.")] = DocumentFormat.TABLE,
     data: Data = None,
     kpis: Kpis = None,
 ) -> None:
-    """Print the scorecard: every KPI with value, target, gap and status."""
+    """Print where every KPI stands now: value, target, gap and status."""
     settings = settings_with(data=data, kpis=kpis)
     catalog = catalog_of(settings)
     with open_store(settings, catalog) as store:
         from prometheus_client import CollectorRegistry
 
-        from onpace.alerts.status_page import scorecard, status_document
+        from onpace.alerts.status_page import status_document, status_table
         from onpace.deploy.wiring import AlertPart
 
-        evaluation = _preview(AlertPart(settings, catalog, store, CollectorRegistry()))
+        evaluation = AlertPart(settings, catalog, store, CollectorRegistry()).preview()
     if format is DocumentFormat.JSON:
-        print(json.dumps(status_document(evaluation, catalog), indent=1, ensure_ascii=False))
+        print(json.dumps(status_document(evaluation, catalog, owner), indent=1, ensure_ascii=False))
     else:
-        console().print(scorecard(evaluation, catalog))
-
-
-def _preview(alerts: AlertPart) -> Evaluation:
-    """As of now; or, where the input was declared finished, as of its end."""
-    ends = [source.input_end for source in alerts.reader.sources().values() if source.input_end]
-    if ends:
-        return alerts.engine.preview(alerts.replay_now(max(ends)), live=False)
-    return alerts.engine.preview(now())
+        console().print(status_table(evaluation, catalog, owner))
 
 
 def migrate(data: Data = None, kpis: Kpis = None) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from onpace.config.settings import Settings
 
-__all__ = ["Data", "Kpis", "Port", "console", "events_file", "instant", "settings_with"]
+__all__ = ["Data", "Kpis", "Owner", "Port", "console", "events_file", "instant", "settings_with"]
 
 Data = Annotated[
     Path | None, typer.Option(help="Data folder of the embedded engine. [default: onpace-data]", show_default=False)
@@ -28,6 +28,10 @@ Kpis = Annotated[
         help="Folder of KPI files. [default: the one the data folder was last used with, or the simulated shop's]",
         show_default=False,
     ),
+]
+Owner = Annotated[
+    str | None,
+    typer.Option(help="Only what is this owner's; the owner's individual KPIs are shown too.", show_default=False),
 ]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on. [default: 8080]", show_default=False)

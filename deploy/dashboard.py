@@ -10,6 +10,7 @@ from typing import Any, Literal
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import Kpi
+from onpace.config.privacy import shared_kpis
 
 __all__ = ["PanelQuery", "dashboard", "panel_queries", "render"]
 
@@ -61,8 +62,8 @@ class PanelQuery:
 def dashboard(catalog: Catalog) -> Json:
     """The dashboard as Grafana's JSON model. The same catalog gives the same dashboard."""
     rows = [
-        ("Targets", 4, [_status(kpi) for kpi in catalog.kpis.values() if kpi.headline], 4),
-        ("KPIs", 8, [_chart(catalog, kpi) for kpi in catalog.kpis.values()], 7),
+        ("Targets", 4, [_status(kpi) for kpi in shared_kpis(catalog).values() if kpi.headline], 4),
+        ("KPIs", 8, [_chart(catalog, kpi) for kpi in shared_kpis(catalog).values()], 7),
         ("Pipeline", 6, [_alerts(), _heartbeats(), *(_pipeline(*about) for about in PIPELINE)], 6),
     ]
     return {

@@ -31,6 +31,7 @@ from onpace.ingest.event import Event
 from onpace.ingest.files import ReplayResult
 from onpace.ingest.gateway import EventSubmitter, gateway_router
 from onpace.ingest.producer import DeliveryFailed, EventProducer
+from onpace.processors.writer import EPOCH
 
 __all__ = ["Replayed", "Urls", "replay_and_exit", "up"]
 
@@ -106,6 +107,7 @@ def replay_and_exit(settings: Settings, catalog: Catalog, file: Path) -> Replaye
         held.enter_context(DataFolder(settings.data, kpis=settings.kpis))
         stack = await start_processor(held, settings, catalog, registry, live=False)
         alerts = AlertPart(stack.settings, catalog, stack.store, registry)
+        await in_thread(lambda: alerts.engine.record_targets(alerts.replay_now(EPOCH)))
         feeding = background(held, feed_file(file, catalog, stack.settings, stack.store), "replay")
         while not (feeding.done() and _drained(stack, feeding.result())):
             await asyncio.wait([feeding], timeout=0.05)

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.engine import Engine
+from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
@@ -148,6 +149,13 @@ class AlertPart:
         self.engine = Engine(
             self.catalog, self.reader, history, self.dispatcher, metrics=self._metrics, patience=self._patience
         )
+
+    def preview(self) -> Evaluation:
+        """What an evaluation would find now; or, where the input was declared finished, as of its end."""
+        ends = [source.input_end for source in self.reader.sources().values() if source.input_end]
+        if ends:
+            return self.engine.preview(self.replay_now(max(ends)), live=False)
+        return self.engine.preview(now())
 
     def replay_now(self, last_event: datetime) -> datetime:
         """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""

@@ -63,29 +63,47 @@ def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> 
     placement = Windows(grain, kpi.timezone, begun_sql(catalog, kpi))
     dims = "".join(f"`{name}`, " for name in by)
     targets = [t for t in kpi.targets if t.grain is grain and set(t.by) == set(by)]  # a row is one series
-    target = _target_sql(kpi, targets)
-    series = _series_sql(targets) if targets else "''"
-    status = f"""LEFT JOIN (
-  SELECT period_start AS Start, series AS Series, any(status) AS Status, any(attainment) AS Attainment
-  FROM kpi_status FINAL WHERE kpi = {quoted(kpi.name)} AND grain = {quoted(grain)} GROUP BY period_start, series
-) AS judged ON judged.Start = window_start AND judged.Series = {series}"""
+    filed = _target_sql(kpi, targets)
+    judged = bool(targets) or (not by and grain.step is None)  # the total may have had targets that are gone
+    target, attainment, status = (
+        (_AS_JUDGED.format(filed=filed), "judged.Attainment", "judged.Status")
+        if judged
+        else (filed, "CAST(NULL, 'Nullable(Float64)')", "''")
+    )
     return f"""WITH {extent_sql(catalog, kpi)} AS Extent
 SELECT window_start, window_end, {dims}value, numerator, denominator,
   ifNull((window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH})) AND window_end <= Extent.3, 0)
     AS complete, revision,
   {target} AS target,
-  {"judged.Attainment" if targets else "CAST(NULL, 'Nullable(Float64)')"} AS attainment,
-  {"judged.Status" if targets else "''"} AS status
+  {attainment} AS attainment,
+  {status} AS status
 FROM (
   SELECT Start AS window_start, {window_end_sql(grain, kpi.timezone, "Start")} AS window_end,
     {dims}value, numerator, denominator, revision
   FROM ({merged_select(catalog, kpi, placement, by)})
 ) AS windows
-{status if targets else ""}"""
+{_judged_sql(kpi, grain, _series_sql(targets) if by else "'{}'") if judged else ""}"""
+
+
+_AS_JUDGED = "if(judged.EvaluatedAt >= window_end, judged.Target, coalesce({filed}, judged.Target))"
+"""The target of a row: once its period has ended, the one that it was judged by; until then the file's, and for an
+increase what it comes to."""
+
+
+def _judged_sql(kpi: Kpi, grain: Grain, series: str) -> str:
+    """A JOIN with the latest status of each period, as `judged`; `series` is SQL for that of a row."""
+    names = ["status", "attainment", "ifNull(target_value, target_max)", "evaluated_at"]
+    # as one tuple, for argMax leaves nulls out
+    latest = f"argMax(({', '.join(names)}), (final, evaluated_at)) AS Latest"
+    return f"""LEFT JOIN (
+  SELECT period_start AS Start, series AS Series, {latest},
+    Latest.1 AS Status, Latest.2 AS Attainment, Latest.3 AS Target, Latest.4 AS EvaluatedAt
+  FROM kpi_status FINAL WHERE kpi = {quoted(kpi.name)} AND grain = {quoted(grain)} GROUP BY period_start, series
+) AS judged ON judged.Start = window_start AND judged.Series = {series}"""
 
 
 def _target_sql(kpi: Kpi, targets: list[Target]) -> str:
-    """The target in force in each window: an explicit period beats `every`."""
+    """The target that the file gives for each window: an explicit period beats `every`. Null for an increase."""
     cases = []
     for target in sorted(targets, key=lambda t: t.period is None):
         value = target.value if target.value is not None else target.max
@@ -93,7 +111,7 @@ def _target_sql(kpi: Kpi, targets: list[Target]) -> str:
         if target.period:
             start, _ = target.period.bounds(kpi.zone)
             conditions.append(f"window_start = toDateTime({int(start.timestamp())}, 'UTC')")
-        cases.append(f"{' AND '.join(conditions) or '1'}, {value!r}")
+        cases.append(f"{' AND '.join(conditions) or '1'}, {'NULL' if value is None else repr(value)}")
     return (
         f"CAST(multiIf({', '.join(cases)}, NULL), 'Nullable(Float64)')" if cases else "CAST(NULL, 'Nullable(Float64)')"
     )

@@ -16,6 +16,7 @@ from onpace.alerts.notifications import Notification
 from onpace.alerts.reading import SeriesKey, Span
 from onpace.alerts.states import Alert, AlertId
 from onpace.alerts.status import KpiStatus
+from onpace.alerts.versions import TargetVersion
 from onpace.config.calendar import Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import EventType, RatioKpi, SimpleKpi, Status
@@ -184,6 +185,7 @@ class MemoryHistory:
         self.changes: list[tuple[Status | None, KpiStatus]] = []
         self.kept_alerts: dict[AlertId, Alert] = {}
         self.transitions: list[Transition] = []
+        self.versions: list[TargetVersion] = []
         self.box: dict[tuple[str, str], tuple[Notification, Settled | None]] = {}
 
     def statuses(self) -> list[KpiStatus]:
@@ -205,6 +207,14 @@ class MemoryHistory:
         """Keep them."""
         self.kept_alerts |= {alert.identity: alert for alert in alerts}
         self.transitions += transitions
+
+    def targets(self) -> list[TargetVersion]:
+        """All of them."""
+        return list(self.versions)
+
+    def save_targets(self, versions: Sequence[TargetVersion]) -> None:
+        """Keep them."""
+        self.versions += [version for version in versions if version not in self.versions]
 
     def waiting(self) -> list[Notification]:
         """What was not settled."""

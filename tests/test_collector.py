@@ -15,7 +15,7 @@ from onpace.alerts.collector import KpiCollector
 from onpace.alerts.evaluation import Evaluation, Reading
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.states import Alert
-from onpace.alerts.status_page import scorecard, status_document, status_page, status_rows
+from onpace.alerts.status_page import status_document, status_page, status_rows, status_table
 
 KPIS = [
     simple(
@@ -119,7 +119,7 @@ def test_the_other_targets_of_a_kpi_are_slices() -> None:
 def test_the_scorecard_shows_the_same_in_a_terminal() -> None:
     """Leading KPIs are indented."""
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(scorecard(EVALUATION, CATALOG))
+    console.print(status_table(EVALUATION, CATALOG))
     text = console.export_text()
     assert "Revenue [EUR]" in text
     assert "off track" in text

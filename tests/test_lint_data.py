@@ -27,6 +27,12 @@ def past(name: str, first: str, values: Sequence[float], by: Segment = ()) -> Ev
     return Evidence(ALL_ARRIVED, past={(name, found[0].period.grain, by): found})
 
 
+def growth(first: str, values: Sequence[float]) -> Evidence:
+    """How much revenue grew in consecutive periods, in terms of its first target."""
+    [found] = past("revenue", first, values).past.values()
+    return Evidence(ALL_ARRIVED, growth={("revenue", 0): found})
+
+
 def daily(**series: Sequence[float]) -> Evidence:
     """Values of consecutive days, by KPI."""
     first = date(2026, 1, 1)
@@ -150,6 +156,18 @@ FINDS: dict[str, Case] = {
         past("revenue", "2025-Q3", [900.0, 1100, 1000, 1200]),
         "kpi 'revenue': none of 4 whole quarters (2025-Q3 to 2026-Q2) came near its target of 3,000 EUR",
     ),
+    "A301 growth": (
+        "kpi 'revenue'",
+        setting("revenue", targets=[{"every": "month", "increase": "20%", "over": "year_ago"}]),
+        growth("2025-11", [3.0, 17.5, -4, 2, 1, 0]),
+        "came near its target of 20 % more than a year ago: the best was 17.5 %, in 2025-12",
+    ),
+    "A302 growth": (
+        "kpi 'revenue'",
+        setting("revenue", targets=[{"every": "month", "increase": 10, "over": "previous"}]),
+        growth("2025-11", [30.0, 17.5, 14, 12, 11, 20]),
+        "its target of 10 EUR more than the period before was already met in 6 of 6 whole months",
+    ),
     "A302 higher": (
         "kpi 'revenue'",
         unchanged,
@@ -215,6 +233,14 @@ LEAVES: dict[str, tuple[Change, Evidence]] = {
         past("conversion", "2026-01", [0.31, 0.2, 0.2, 0.2, 0.2, 0.2]),
     ),
     "A302 met more often than not": (unchanged, past("revenue", "2025-11", [*([1100.0] * 10), 900, 900])),
+    "A301 growth that came near": (
+        setting("revenue", targets=[{"every": "month", "increase": "20%", "over": "year_ago"}]),
+        growth("2025-11", [3.0, 18, -4, 2, 1, 0]),
+    ),
+    "A302 a fall that is let be": (
+        setting("revenue", targets=[{"every": "month", "increase": "-10%", "over": "year_ago"}]),
+        growth("2025-11", [3.0, 18, -4, 2, 1, 0]),
+    ),
     "A302 a guardrail": (
         setting("gifts", targets=[{"every": "month", "value": 50}], levers=["fewer"]),
         past("gifts", "2026-01", [40.0] * 6),

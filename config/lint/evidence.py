@@ -58,6 +58,8 @@ class Evidence:
     """By KPI; by KPI and part of it (`visit_to_order.base`) where it follows entities."""
     past: Mapping[tuple[str, Grain, Segment], Sequence[PastValue]] = field(default_factory=dict)
     """Whole periods, oldest first."""
+    growth: Mapping[tuple[str, int], Sequence[PastValue]] = field(default_factory=dict)
+    """(KPI, place of a growth target) -> how much more each whole period had than its baseline."""
     daily: Mapping[str, Mapping[date, float]] = field(default_factory=dict)
     """By KPI: its value on each complete day."""
     rules: Mapping[str, RuleFacts] = field(default_factory=dict)

@@ -1,0 +1,117 @@
+"""The command `onpace scorecard`: objectives and KPIs of a period by perspective, for a terminal or a weekly report."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from onpace.config.catalog import Catalog
+from onpace.config.errors import OnPaceError, did_you_mean
+from onpace.deploy.cli_options import Data, Kpis, Owner, console, settings_with
+from onpace.deploy.stores import catalog_of, open_store
+
+if TYPE_CHECKING:
+    from onpace.alerts.scorecard import Scorecard
+    from onpace.config.calendar import Period
+
+__all__ = ["add_to"]
+
+
+class CardFormat(StrEnum):
+    """How a scorecard is printed."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    JSON = "json"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the command."""
+    app.command()(scorecard)
+
+
+def scorecard(
+    period: Annotated[
+        str | None,
+        typer.Option(help="As in 2026, 2026-Q4 or 2026-10. [default: the current quarter]", show_default=False),
+    ] = None,
+    owner: Owner = None,
+    team: Annotated[str | None, typer.Option(help="Only what is this team's.", show_default=False)] = None,
+    format: Annotated[CardFormat, typer.Option(help="How to print.")] = CardFormat.TABLE,
+    data: Data = None,
+    kpis: Kpis = None,
+) -> None:
+    """Print objectives and KPIs by perspective: progress, value, target, attainment, status and trend."""
+    settings = settings_with(data=data, kpis=kpis)
+    catalog = catalog_of(settings)
+    for name, given in (("owner", owner), ("team", team)):
+        _check(name, given, catalog)
+    asked = _period(period) if period else None
+    with open_store(settings, catalog) as store:
+        from prometheus_client import CollectorRegistry
+
+        from onpace.alerts.history import ClickHouseHistory
+        from onpace.alerts.scorecard import Selection
+        from onpace.alerts.scorecard_reading import ScorecardReader
+        from onpace.deploy.wiring import AlertPart
+
+        alerts = AlertPart(settings, catalog, store, CollectorRegistry())
+        found = alerts.preview()
+        chosen = asked or _quarter(found.now, catalog)
+        _check_begun(chosen, found.now, catalog)
+        statuses = [*ClickHouseHistory(store).statuses(), *found.statuses]
+        card = ScorecardReader(catalog, alerts.reader, statuses).read(
+            Selection(chosen, found.now, owner, team, _zone(catalog))
+        )
+    _print(card, format)
+
+
+def _check(name: str, given: str | None, catalog: Catalog) -> None:
+    known = {getattr(one, name) for one in (*catalog.kpis.values(), *catalog.objectives.values())} - {""}
+    if given is not None and given not in known:
+        listed = did_you_mean(given, known) or f": there are {', '.join(sorted(known)) or 'none'}"
+        raise OnPaceError(f"no KPI or objective has {name} '{given}'{listed}")
+
+
+def _period(text: str) -> Period:
+    from onpace.config.calendar import Period
+
+    try:
+        return Period.parse(text)
+    except ValueError as exc:
+        raise OnPaceError(f"--period: {exc}") from None
+
+
+def _zone(catalog: Catalog) -> ZoneInfo:
+    return next((kpi.zone for kpi in catalog.kpis.values()), ZoneInfo("UTC"))
+
+
+def _quarter(now: datetime, catalog: Catalog) -> Period:
+    from onpace.config.calendar import Grain, period_containing
+
+    return period_containing(Grain.QUARTER, now, _zone(catalog))
+
+
+def _check_begun(period: Period, now: datetime, catalog: Catalog) -> None:
+    begins = period.bounds(_zone(catalog))[0]
+    if begins >= now:
+        raise OnPaceError(
+            f"{period} begins after {now:%Y-%m-%d %H:%M} UTC, as of when it is judged: choose an earlier one"
+        )
+
+
+def _print(card: Scorecard, format: CardFormat) -> None:
+    from onpace.alerts.scorecard_text import scorecard_document, scorecard_markdown, scorecard_table
+
+    match format:
+        case CardFormat.JSON:
+            print(json.dumps(scorecard_document(card), indent=1, ensure_ascii=False))
+        case CardFormat.MARKDOWN:
+            print(scorecard_markdown(card), end="")
+        case CardFormat.TABLE:
+            console().print(scorecard_table(card))
