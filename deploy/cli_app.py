@@ -44,8 +44,8 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     for command in (up, gateway, process, alert):
         app.command()(command)
     cli_kpis.add_to(app)
-    cli_lint.add_to(app)
     cli_scorecard.add_to(app)
+    cli_lint.add_to(app)
     cli_events.add_to(app)
     cli_rebuild.add_to(app)
     cli_topics.add_to(app)

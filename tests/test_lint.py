@@ -207,8 +207,8 @@ FINDS: dict[str, tuple[str, Change, str]] = {
     "O603 no lagging": ("objective 'grow'", setting("revenue", role="leading"), "it shows effort and no result"),
     "O604": (
         "objective 'grow'",
-        both(objective(key_results=None), setting("conversion", objective=None), setting("shoppers", objective=None)),
-        "has no key results, and no KPI with a target names it",
+        lambda content: (objective(key_results=None)(content), *(one.pop("targets", None) for one in content["kpis"])),
+        "has neither key results nor KPIs with targets",
     ),
     "O605": ("owner 'sam'", of_owner("sam", 8), "answers for 8 KPIs with targets"),
     "O606": ("kpi 'idle'", adding(kpi("idle")), "is used by nobody"),

@@ -39,7 +39,7 @@ def _objective(scope: Scope, name: str) -> Iterator[Finding]:
         yield scope.objective(
             "O604",
             name,
-            "has no key results, and no KPI with a target names it: its progress cannot be computed",
+            "has neither key results nor KPIs with targets: its progress cannot be computed",
             "add key_results: with where a KPI starts and where it should get, as in {kpi: revenue, from: 1, value: 2}",
         )
     listed = f"{len(kpis)} KPI{'' if len(kpis) == 1 else 's'}{_names(kpis)}"
