@@ -8,11 +8,25 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from lint_world import Change, Content, adding, balance, both, codes, conversion, kpi, linted, objective, of, setting
+from lint_world import (
+    Change,
+    Content,
+    adding,
+    balance,
+    both,
+    codes,
+    conversion,
+    kpi,
+    linted,
+    objective,
+    of,
+    reported,
+    setting,
+)
 
 from onpace.config.calendar import Period
 from onpace.config.lint.codes import CODES
-from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, RuleFacts, Segment
+from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, ReportFacts, RuleFacts, Segment
 from onpace.config.lint.relevant import alike
 
 ALL_ARRIVED = {"order.placed": 1000, "page.seen": 5000}
@@ -123,6 +137,12 @@ FINDS: dict[str, Case] = {
         "the filter of its base events, page = 'checkout', lets none of 1,000 events through",
     ),
     "M206": ("kpi 'visits'", unchanged, daily(visits=[4.0] * 28), "was 4 pages on each of 28 days"),
+    "M209": (
+        "kpi 'nps'",
+        adding(reported()),
+        Evidence(ALL_ARRIVED, reports={"nps": ReportFacts(12, 3, 5, "2026-09")}),
+        "of its 12 reported values, 3 have no source and 5 have no note, the latest of them for 2026-09",
+    ),
     "A301 higher": (
         "kpi 'revenue'",
         unchanged,
@@ -222,6 +242,7 @@ LEAVES: dict[str, tuple[Change, Evidence]] = {
     "M204 no events at all": (unchanged, fields("gifts", 0, 0)),
     "M206 it moved once": (unchanged, daily(visits=[4.0] * 30 + [5.0])),
     "M206 too few days": (unchanged, daily(visits=[4.0] * 27)),
+    "M209 all are explained": (adding(reported()), Evidence(ALL_ARRIVED, reports={"nps": ReportFacts(12, 0, 0, "")})),
     "A301 one month came near": (unchanged, past("revenue", "2025-11", [*YEAR[1:], 900.0])),
     "A301 too few months": (unchanged, past("revenue", "2026-06", YEAR[:5])),
     "A301 a period that is over": (
