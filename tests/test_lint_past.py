@@ -192,6 +192,21 @@ def test_days_and_whole_periods_equal_a_recount(store: ClickHouse) -> None:
     assert evidence.segments == {("orders", "region"): frozenset({"EU", "US"})}
 
 
+@pytest.mark.parametrize("increase", ["20%", 2])
+def test_growth_equals_a_recount(increase: str | int, store: ClickHouse) -> None:
+    """Over the day before, as a share of it or in orders; without a day before there is none."""
+    sent = events()
+    target = Target.model_validate({"every": "day", "increase": increase, "over": "previous"})
+    evidence = told(store, sent, with_goals(target))
+    days = counted(sent)
+    wanted = {
+        day: 100 * (days[day] - days[day - DAY]) / days[day - DAY] if increase == "20%" else days[day] - days[day - DAY]
+        for day in (date(2026, 3, 30) + at * DAY for at in range(19))
+    }
+    found = {one.period.first_day: one.value for one in evidence.growth["orders", 0]}
+    assert found == pytest.approx(wanted)
+
+
 def test_a_rule_is_judged_over_its_past_windows(store: ClickHouse) -> None:
     """Only where it is active and its volume is there."""
     sent = events()
