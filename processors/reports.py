@@ -138,8 +138,8 @@ WHERE type = '{REPORT}' AND duplicate = 0
     SELECT topic, incarnation, partition, offset FROM facts WHERE {self._mine(names)})"""
         )
         found = [
-            ReportVersion(*row[:2], self._labels(row[0], row[2]), *row[3:6], _utc(row[6]), *row[7:], True)
-            for row in rows
+            ReportVersion(kpi, period, self._labels(kpi, by), value, source, note, _utc(at), sender, id, current=True)
+            for kpi, period, by, value, source, note, at, sender, id in rows
         ]
         return _in_order(found, list(self._kpis))
 
