@@ -25,8 +25,8 @@ from onpace.alerts.status import (
     target_series,
 )
 from onpace.alerts.versions import TargetHistory
-from onpace.config.calendar import Grain, Period, period_containing, window_start
-from onpace.config.kpi import CumulativeKpi, Target
+from onpace.config.calendar import Grain, Period, period_containing
+from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
@@ -118,29 +118,10 @@ class Judgement:
         return start, min(self.as_of, end)
 
     @property
-    def builds_up(self) -> bool:
-        """Whether the KPI comes to its target bit by bit: it accumulates, or is a total so far."""
-        kpi, grain = self.kpi, self.due.period.grain
-        if not isinstance(kpi, CumulativeKpi) or kpi.window:
-            return self.accumulates
-        return kpi.to_date is None or Grain(kpi.to_date).rank >= grain.rank
-
-    @property
-    def carried(self) -> Span | None:
-        """Where to read what a total so far had at the period's begin; None when it begins at nothing or `from`."""
-        start = self.bounds[0]
-        if not (self.builds_up and isinstance(self.kpi, CumulativeKpi)) or self.due.target.start is not None:
-            return None
-        if self.kpi.to_date and window_start(Grain(self.kpi.to_date), start, self.kpi.zone) == start:
-            return None
-        return self.due.period.previous().bounds(self.kpi.zone)[0], start
-
-    @property
     def past(self) -> tuple[PastPoint, ...]:
         """The matching points of past periods, where the expected share is to be learned from them."""
         span, (start, end) = self.actual_span, self.bounds
-        learns = self.accumulates or (self.builds_up and self.carried is None and self.due.target.start is None)
-        if not learns or self.ended or span is None or span[1] >= end or self.first_event is None:
+        if not self.accumulates or self.ended or span is None or span[1] >= end or self.first_event is None:
             return ()
         share, zone = elapsed_share(start, end, span[1]), self.kpi.zone
         whole = past_periods(self.due.period, zone, first_event=self.first_event, complete_to=span[1])
@@ -163,7 +144,6 @@ class Judgement:
         """What to read of past periods; none of them is empty."""
         baseline = self.baseline
         begun = [baseline.span] if baseline and not baseline.problem else []
-        begun += [self.carried] if self.carried else []
         return (*begun, *(span for point in self.past for span in point.spans if span[0] < span[1]))
 
     def spans(self) -> Iterator[Span]:
@@ -175,17 +155,9 @@ class Judgement:
     def _due_share(self, at: datetime, values: Mapping[Span, float | None]) -> float:
         """The share of the target that is due at `at`: 1 for a level, and once the period is over."""
         start, end = self.bounds
-        if not self.builds_up or self.ended or at >= end:
+        if not self.accumulates or self.ended or at >= end:
             return 1.0
         return expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
-
-    def _begin(self, values: Mapping[Span, float | None]) -> float:
-        """What a total so far has at the period's begin; 0 for everything else."""
-        if not isinstance(self.kpi, CumulativeKpi):
-            return 0.0
-        if self.due.target.start is not None:
-            return self.due.target.start
-        return finite(values.get(self.carried)) or 0.0 if self.carried else 0.0
 
     def resolved(self, values: Mapping[Span, float | None]) -> Resolved:
         """The target with its value, from the values of `spans()`."""
@@ -199,7 +171,7 @@ class Judgement:
         target, wanted = found.target, Wanted.of(found.target, self.kpi.direction)
         actual = finite(values.get(span)) if span else None
         share = self._due_share(span[1], values) if span else 1.0
-        expected = wanted.after(share, self._begin(values)) if share != 1 else wanted
+        expected = wanted.scaled(share) if share != 1 else wanted
         status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
         aim = expected.nearest(actual) if span and not found.problem else None
         if found.problem:
@@ -239,7 +211,7 @@ def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted
     if status in ("met", "missed"):
         complete = judgement.as_of is not None and judgement.as_of >= judgement.bounds[1]
         return f"{status}: {'final' if complete else 'so far'} {value}{origin}"
-    words = "expected by now" if judgement.builds_up else "wanted"
+    words = "expected by now" if judgement.accumulates else "wanted"
     return f"{status.replace('_', ' ')}: {value} {words}{origin}"
 
 

@@ -63,13 +63,10 @@ class Wanted:
             high = None if direction == "higher_is_better" else target.value
         return cls(-math.inf if low is None else low, math.inf if high is None else high)
 
-    def after(self, share: float, begin: float = 0.0) -> Wanted:
-        """What is expected once `share` of the way from `begin` to the target is due."""
-
-        def due(bound: float) -> float:
-            return begin + (bound - begin) * share if math.isfinite(bound) else bound
-
-        return Wanted(due(self.low), due(self.high))
+    def scaled(self, share: float) -> Wanted:
+        """What is expected once `share` of an accumulating target is due."""
+        low = self.low * share if math.isfinite(self.low) else self.low
+        return Wanted(low, self.high * share if math.isfinite(self.high) else self.high)
 
     def widened(self, margin: float) -> Wanted:
         """The same with `margin` more on both sides."""
