@@ -13,7 +13,8 @@ from onpace.alerts.alerting import PIPELINE_RULES
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.states import AlertState
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Status
+from onpace.config.kpi import Status
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import shared_kpis
 
 __all__ = ["KpiCollector"]

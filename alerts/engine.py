@@ -27,7 +27,8 @@ from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Status
+from onpace.config.kpi import Status
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Engine", "Notifier"]
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from onpace.alerts.rules import Inputs
 from onpace.alerts.states import Alert, AlertState
 from onpace.alerts.status import KpiStatus, target_series
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Evaluation", "Reading", "Transition"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from onpace.alerts.status import KpiStatus, Labels, target_series
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import for_owner
 
 __all__ = ["guardrail_words", "with_guardrails"]

@@ -26,7 +26,8 @@ from onpace.alerts.status import (
 )
 from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, Period, period_containing
-from onpace.config.kpi import Kpi, Target
+from onpace.config.kpi import Target
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
 

@@ -14,7 +14,7 @@ from onpace.alerts.status import KpiStatus, Labels, finite, target_series
 from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, period_containing, window_start
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress", "read_statuses"]
 

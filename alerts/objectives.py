@@ -23,7 +23,8 @@ from onpace.alerts.status import ROUNDING, KpiStatus, Labels, target_series
 from onpace.alerts.versions import written_spec
 from onpace.config.calendar import Period, period_containing
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Direction, KeyResult, Kpi, Objective, Status, Target
+from onpace.config.kpi import Direction, KeyResult, Objective, Status, Target
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import for_owner
 
 __all__ = [

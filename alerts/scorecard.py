@@ -12,7 +12,8 @@ from onpace.alerts.objectives import ObjectiveState
 from onpace.alerts.status import KpiStatus
 from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Direction, Kpi, Objective, Perspective
+from onpace.config.kpi import Direction, Objective, Perspective
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import shown_to
 
 __all__ = ["OTHER", "KpiLine", "Scorecard", "Section", "Selection", "Trend", "assemble", "objectives_of", "overlap"]

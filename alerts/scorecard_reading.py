@@ -15,7 +15,8 @@ from onpace.alerts.scorecard import KpiLine, Scorecard, Selection, Trend, assemb
 from onpace.alerts.status import KpiStatus, Labels, finite
 from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Objective
+from onpace.config.kpi import Objective
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["ScorecardReader"]
 

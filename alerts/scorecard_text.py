@@ -15,7 +15,7 @@ from onpace.alerts.objectives import KeyResultState, ObjectiveState
 from onpace.alerts.scorecard import KpiLine, Scorecard, Section, Trend
 from onpace.alerts.status import KpiStatus, format_value
 from onpace.alerts.status_page import COLOURS
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["scorecard_document", "scorecard_markdown", "scorecard_table"]
 

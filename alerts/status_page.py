@@ -14,7 +14,7 @@ from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import for_owner, shown_to
 
 __all__ = ["status_document", "status_page", "status_rows", "status_table"]

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from onpace.alerts.status import Labels, target_series
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Target
+from onpace.config.kpi import Target
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["TargetHistory", "TargetVersion", "read_spec", "written_spec"]
 

@@ -9,8 +9,11 @@ from datetime import timedelta
 from onpace.config.calendar import Grain
 from onpace.config.errors import UnknownName, did_you_mean
 from onpace.config.expressions import parse_kpi_expression
-from onpace.config.kpi import DerivedKpi, EventType, Kpi, Objective, RatioKpi, SimpleKpi
+from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, Objective, RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, streams_of
+from onpace.config.offsets import split_name
 from onpace.config.rules import Channel, Rule
+from onpace.config.terms import finest_grain
 
 __all__ = ["Catalog"]
 
@@ -33,25 +36,33 @@ class Catalog:
         return self.kpis[name]
 
     def simple_kpis(self) -> Iterator[SimpleKpi]:
-        """The KPIs that are folded from the stream."""
-        return (kpi for kpi in self.kpis.values() if isinstance(kpi, SimpleKpi))
+        """What is folded from the stream: the simple KPIs, and the facts that entity KPIs are computed from."""
+        leaves = (kpi for kpi in self.kpis.values() if isinstance(kpi, Leaf))
+        return (stream for leaf in leaves for stream in streams_of(leaf))
 
     def inputs(self, kpi: Kpi) -> tuple[Kpi, ...]:
-        """The KPIs that `kpi` is computed from, one step down; none for a simple one."""
+        """The KPIs that `kpi` is computed from, one step down, each once; none for one that is made of events."""
         match kpi:
             case RatioKpi():
                 return (self.kpi(kpi.numerator), self.kpi(kpi.denominator))
             case DerivedKpi():
-                return tuple(self.kpi(name) for name in parse_kpi_expression(kpi.expr).names)
+                names = (split_name(name)[0] for name in parse_kpi_expression(kpi.expr).names)
+                return tuple(self.kpi(name) for name in dict.fromkeys(names))
+            case CumulativeKpi():
+                return (self.kpi(kpi.of),)
             case _:
                 return ()
 
-    def leaves(self, kpi: Kpi) -> tuple[SimpleKpi, ...]:
-        """The simple KPIs that `kpi` is made of in the end (itself if simple), each once, in order."""
-        if isinstance(kpi, SimpleKpi):
+    def leaves(self, kpi: Kpi) -> tuple[Leaf, ...]:
+        """The KPIs of events or reports that `kpi` is made of in the end (perhaps itself), each once, in order."""
+        if isinstance(kpi, Leaf):
             return (kpi,)
         found = {leaf.name: leaf for part in self.inputs(kpi) for leaf in self.leaves(part)}
         return tuple(found.values())
+
+    def streams(self, kpi: Kpi) -> tuple[SimpleKpi, ...]:
+        """What of the stream `kpi` is made of."""
+        return tuple(stream for leaf in self.leaves(kpi) for stream in streams_of(leaf))
 
     def dimensions(self, kpi: Kpi) -> tuple[str, ...]:
         """The dimensions that all of its inputs share, in the order of the first."""
@@ -59,22 +70,34 @@ class Catalog:
         return tuple(name for name in first.dimensions if all(name in other.dimensions for other in others))
 
     def base_grain(self, kpi: Kpi) -> Grain:
-        """The finest grain it can be read at: the coarsest base grain of its inputs."""
-        return max((leaf.base_grain for leaf in self.leaves(kpi)), key=lambda grain: grain.rank)
+        """The finest grain it can be read at: the coarsest base grain of its inputs, and of what it looks back over."""
+        if isinstance(kpi, Leaf):
+            return kpi.base_grain
+        inputs = [self.base_grain(part) for part in self.inputs(kpi)]
+        own = [finest_grain(kpi)] if isinstance(kpi, CumulativeKpi) else []
+        return max(inputs + own, key=lambda grain: grain.rank)
 
     def event_types(self, kpi: Kpi) -> tuple[str, ...]:
         """The event types it is fed by."""
-        return tuple(dict.fromkeys(leaf.event for leaf in self.leaves(kpi)))
+        return tuple(dict.fromkeys(stream.event for stream in self.streams(kpi)))
 
     def lateness(self, kpi: Kpi) -> timedelta:
         """How long after its end a window waits for late events: the longest of its inputs."""
-        return max(leaf.lateness for leaf in self.leaves(kpi))
+        return max((stream.lateness for stream in self.streams(kpi)), default=timedelta())
 
     def accumulates(self, kpi: Kpi) -> bool:
-        """Whether its values add up over time (count, sum, count_distinct) or are a level."""
+        """Whether its values add up over time (count, sum, count_distinct, …) or are a level."""
         if kpi.nature:
             return kpi.nature == "accumulates"
-        return isinstance(kpi, SimpleKpi) and kpi.agg in ("count", "sum", "count_distinct")
+        match kpi:
+            case SimpleKpi():
+                return kpi.agg in ("count", "sum", "count_distinct")
+            case ConversionKpi():
+                return kpi.measure == "count"
+            case ReportedKpi():
+                return kpi.merge == "sum"
+            case _:
+                return False
 
     def leading(self, kpi: Kpi) -> tuple[Kpi, ...]:
         """The KPIs that claim to drive `kpi`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,12 +17,13 @@ from onpace.config.properties import property_kinds
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
 
-__all__ = ["check_events", "check_simple"]
+__all__ = ["ANY", "check_dimensions", "check_events", "check_expression", "check_simple"]
 
 MAX_DIMENSIONS = 8
 VIEW_COLUMNS = {"window_start", "window_end", "value", "numerator", "denominator", "complete", "revision", "start"}
 RESERVED_DIMENSIONS = VIEW_COLUMNS | {"target", "attainment", "status"}
 
+ANY: tuple[Kind, ...] = ("number", "text", "boolean")
 NUMERIC = ("sum", "avg", "min", "max", "percentile", "first", "last")
 
 
@@ -74,31 +75,29 @@ def check_simple(kpi: SimpleKpi, event: EventType | None, place: Place, report: 
     """Report what is wrong with a simple KPI; `event` is None when it is unknown or itself wrong."""
     subject = f"kpi '{kpi.name}'"
     _check_aggregation(kpi, place, subject, report)
-    if len(kpi.dimensions) > MAX_DIMENSIONS:
-        report.add(place.at("dimensions"), f"{subject}: {len(kpi.dimensions)} dimensions; at most {MAX_DIMENSIONS}")
-    for name in RESERVED_DIMENSIONS & kpi.dimensions.keys():
-        report.add(
-            place.at("dimensions", name), f"{subject}: dimension '{name}' is named like a column of the KPI's views"
-        )
     if kpi.value is not None and kpi.agg != "count":
-        wanted: tuple[Kind, ...] = ("number",) if kpi.agg in NUMERIC else ("number", "text", "boolean")
-        _check_expression(kpi.value, event, wanted, place=place.at("value"), subject=f"{subject}: value", report=report)
+        wanted = ("number",) if kpi.agg in NUMERIC else ANY
+        check_expression(kpi.value, event, wanted, place=place.at("value"), subject=f"{subject}: value", report=report)
     if kpi.filter is not None:
-        _check_expression(
+        check_expression(
             kpi.filter, event, ("boolean",), place=place.at("filter"), subject=f"{subject}: filter", report=report
         )
-    for position, (name, text) in enumerate(kpi.dimensions.items()):
+    check_dimensions(kpi.dimensions, event, place, subject, report)
+
+
+def check_dimensions(
+    dimensions: Mapping[str, str], event: EventType | None, place: Place, subject: str, report: Report
+) -> None:
+    """Report too many dimensions, names that views need, and expressions that the event does not allow."""
+    if len(dimensions) > MAX_DIMENSIONS:
+        report.add(place.at("dimensions"), f"{subject}: {len(dimensions)} dimensions; at most {MAX_DIMENSIONS}")
+    for position, (name, text) in enumerate(dimensions.items()):
         where = place.at("dimensions", name)
         if where.keys not in place.document.lines:
             where = place.at("dimensions", position)
-        _check_expression(
-            text,
-            event,
-            ("number", "text", "boolean"),
-            place=where,
-            subject=f"{subject}: dimension {name}",
-            report=report,
-        )
+        if name in RESERVED_DIMENSIONS:
+            report.add(where, f"{subject}: dimension '{name}' is named like a column of the KPI's views")
+        check_expression(text, event, ANY, place=where, subject=f"{subject}: dimension {name}", report=report)
 
 
 def _check_aggregation(kpi: SimpleKpi, place: Place, subject: str, report: Report) -> None:
@@ -112,9 +111,10 @@ def _check_aggregation(kpi: SimpleKpi, place: Place, subject: str, report: Repor
         report.add(place.at("p"), f"{subject}: p is for agg percentile only")
 
 
-def _check_expression(
+def check_expression(
     text: str, event: EventType | None, wanted: tuple[Kind, ...], *, place: Place, subject: str, report: Report
 ) -> None:
+    """Report an expression that cannot be read, names what the event lacks or gives no value of a wanted kind."""
     try:
         expression = parse_event_expression(text)
         if event is None:

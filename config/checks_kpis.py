@@ -6,14 +6,19 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from zoneinfo import available_timezones
 
+from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
+from onpace.config.checks_entities import check_cumulative, check_entity, check_reported
 from onpace.config.checks_events import check_simple
 from onpace.config.declarations import Declarations, Declared
 from onpace.config.durations import parse_duration
 from onpace.config.expressions import ExpressionError, parse_kpi_expression
 from onpace.config.increases import increase_problems
-from onpace.config.kpi import DerivedKpi, EventType, Kpi, RatioKpi, SimpleKpi, Target
+from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, RatioKpi, SimpleKpi, Target
+from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, Leaf, ReportedKpi, RetentionKpi
+from onpace.config.offsets import split_name
 from onpace.config.reports import Report
+from onpace.config.units import check_units
 from onpace.config.yaml_lines import Place
 
 __all__ = ["check_kpis"]
@@ -33,6 +38,11 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
                 sound[name] = zoned
     catalog = Catalog(kpis={name: sound[name] for name in found.kpis if name in sound})
     for kpi in catalog.kpis.values():
+        if isinstance(kpi, DerivedKpi):
+            _check_units(kpi, catalog, found.kpis[kpi.name].place, report)
+        if isinstance(kpi, CumulativeKpi):
+            check_cumulative(kpi, catalog, found.kpis[kpi.name].place, report)
+        _check_grains(kpi, catalog.base_grain(kpi), found.kpis[kpi.name].place, report)
         _check_targets(kpi, catalog.dimensions(kpi), found.kpis[kpi.name].place, report)
     for name, declared in found.kpis.items():
         if declared.model:
@@ -57,6 +67,15 @@ def _inputs(
                 known = [_known(part, place.at(key), subject, found, report) for key, part in parts.items()]
                 if all(known):
                     yield name, (kpi.numerator, kpi.denominator)
+            case ConversionKpi() | RetentionKpi() | BalanceKpi() as kpi:
+                check_entity(kpi, {name: events.get(name) for name in found.events}, place, report)
+                yield name, ()
+            case ReportedKpi() as kpi:
+                check_reported(kpi, place, report)
+                yield name, ()
+            case CumulativeKpi() as kpi:
+                if _known(kpi.of, place.at("of"), subject, found, report):
+                    yield name, (kpi.of,)
             case DerivedKpi() as kpi:
                 names = _derived_inputs(kpi, place.at("expr"), subject, report)
                 known = [_known(part, place.at("expr"), subject, found, report) for part in names]
@@ -72,7 +91,7 @@ def _derived_inputs(kpi: DerivedKpi, place: Place, subject: str, report: Report)
         return ()
     if not names:
         report.add(place, f"{subject}: expr '{kpi.expr}' names no KPI: it needs at least one")
-    return names
+    return tuple(dict.fromkeys(split_name(name)[0] for name in names))
 
 
 def _known(name: str, place: Place, subject: str, found: Declarations, report: Report) -> bool:
@@ -108,9 +127,9 @@ def _zones() -> frozenset[str]:
 
 
 def _with_zone(kpi: Kpi, inputs: list[Kpi], place: Place, report: Report) -> Kpi | None:
-    """The KPI in its time zone: a ratio or derived one has that of its inputs."""
+    """The KPI in its time zone: one that is made of others has that of its inputs."""
     subject = f"kpi '{kpi.name}'"
-    given = kpi.timezone if isinstance(kpi, SimpleKpi) or "timezone" in kpi.model_fields_set else None
+    given = kpi.timezone if isinstance(kpi, Leaf) or "timezone" in kpi.model_fields_set else None
     if given is not None and given not in _zones():
         report.unknown(place.at("timezone"), subject, "time zone", given, _zones())
         return None
@@ -169,6 +188,21 @@ def _check_targets(kpi: Kpi, dimensions: tuple[str, ...], place: Place, report: 
         report.add(
             place.at("targets", index, "headline"), f"kpi '{kpi.name}': target: only one target can be the headline"
         )
+
+
+def _check_units(kpi: DerivedKpi, catalog: Catalog, place: Place, report: Report) -> None:
+    try:
+        check_units(parse_kpi_expression(kpi.expr), {part.name: part.unit for part in catalog.inputs(kpi)})
+    except ExpressionError as error:
+        report.add(place.at("expr"), f"kpi '{kpi.name}': expr: {error}")
+
+
+def _check_grains(kpi: Kpi, base: Grain, place: Place, report: Report) -> None:
+    """A target's period can be no finer than the KPI's own windows."""
+    for index, target in enumerate(kpi.targets):
+        if (target.every or target.period) and target.grain.rank < base.rank:
+            where = place.at("targets", index, "every" if target.every else "period")
+            report.add(where, f"kpi '{kpi.name}': target: a {target.grain} is finer than the KPI's own windows, {base}")
 
 
 def _target_problems(kpi: Kpi, target: Target) -> Iterator[str]:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from onpace.config.catalog import Catalog
 from onpace.config.declarations import Declarations
-from onpace.config.kpi import KeyResult, Kpi
+from onpace.config.kpi import KeyResult
+from onpace.config.kpi_entities import Kpi
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from onpace.config.declarations import Declarations
-from onpace.config.kpi import Kpi, Objective
+from onpace.config.kpi import Objective
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import for_owner, is_individual
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Keys

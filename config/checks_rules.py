@@ -9,7 +9,7 @@ from datetime import timedelta
 from onpace.config.catalog import Catalog
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.reports import Report
 from onpace.config.rules import NoDataRule, PaceRule, Rule, ThresholdRule
 from onpace.config.yaml_lines import Place

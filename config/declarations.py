@@ -12,8 +12,20 @@ from pydantic import BaseModel
 from onpace.config.durations import Duration
 from onpace.config.errors import did_you_mean
 from onpace.config.expressions import ExpressionError, parse_event_expression
-from onpace.config.kpi import DerivedKpi, Direction, EventType, Kpi, Model, Objective, RatioKpi, SimpleKpi
-from onpace.config.reports import Report
+from onpace.config.kpi import (
+    CumulativeKpi,
+    DerivedKpi,
+    Direction,
+    EventKpi,
+    EventType,
+    Model,
+    Objective,
+    RatioKpi,
+    SimpleKpi,
+    Waiver,
+)
+from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, ReportedKpi, RetentionKpi
+from onpace.config.reports import Report, keys_of
 from onpace.config.rules import Channel, NoDataRule, PaceRule, Rule, ThresholdRule
 from onpace.config.yaml_lines import Document, Place
 
@@ -21,22 +33,26 @@ __all__ = ["Declarations", "Declared", "Defaults", "collect"]
 
 M = TypeVar("M")
 
-KPI_TYPES: dict[str, type[SimpleKpi | RatioKpi | DerivedKpi]] = {
+KPI_TYPES: dict[str, type[Kpi]] = {
     "simple": SimpleKpi,
     "ratio": RatioKpi,
     "derived": DerivedKpi,
+    "cumulative": CumulativeKpi,
+    "conversion": ConversionKpi,
+    "retention": RetentionKpi,
+    "balance": BalanceKpi,
+    "reported": ReportedKpi,
 }
 RULE_KINDS: dict[str, type[ThresholdRule | PaceRule | NoDataRule]] = {
     "threshold": ThresholdRule,
     "pace": PaceRule,
     "no_data": NoDataRule,
 }
-PLANNED_KPI_TYPES = ("cumulative", "conversion", "retention", "balance", "reported")
 PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
 SECTIONS = ("events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
-    **dict.fromkeys(("guardrails", "drives", "targets")),
+    **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
     "direction": "higher_is_better",
     "role": "leading",
 }
@@ -70,6 +86,8 @@ class Declarations:
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
     rules: dict[str, Declared[Rule]] = field(default_factory=dict)
+    waivers: list[Declared[Waiver]] = field(default_factory=list)
+    """Those for a whole file, each in the file it is for."""
 
 
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
@@ -86,6 +104,7 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             report.build(Defaults, _mapping(content.get("defaults")), place=top.at("defaults"), subject="defaults")
             or Defaults()
         )
+        found.waivers.extend(_waivers(content.get("waive"), top.at("waive"), report))
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
@@ -93,6 +112,15 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             for name, spec, place in _listed(content.get(section), top.at(section), report):
                 build(name, spec, place)
     return found
+
+
+def _waivers(content: Any, section: Place, report: Report) -> Iterator[Declared[Waiver]]:
+    if not isinstance(content, list | None):
+        report.add(section, "waive: must be a list, as in waive: [{code: T502, reason: …}]")
+        return
+    for index, spec in enumerate(content or []):
+        place = section.at(index)
+        yield Declared(report.build(Waiver, spec, place=place, subject="waive"), place)
 
 
 def _mapping(value: Any) -> Any:
@@ -104,7 +132,7 @@ def _check_top(content: dict[str, Any], top: Place, report: Report) -> None:
         report.add(top, "'version' is missing: write 'version: 1' at the top")
     elif content["version"] is True or content["version"] != 1:
         report.add(top.at("version"), f"version {content['version']} is not known: this OnPace reads version 1")
-    known = ("version", "defaults", *SECTIONS)
+    known = ("version", "defaults", "waive", *SECTIONS)
     for key, value in content.items():
         if key not in known:
             hint = did_you_mean(key, known) or f" (known are {', '.join(known)})"
@@ -203,11 +231,11 @@ class _Builder:
         model = KPI_TYPES.get(kind) if isinstance(kind, str) else None
         built: Kpi | None = None
         if model is None:
-            self._refuse(place.at("type"), f"{subject}: type", kind, PLANNED_KPI_TYPES, KPI_TYPES)
+            self._refuse(place.at("type"), f"{subject}: type", kind, (), KPI_TYPES)
         else:
             content = _only_known(model, spec, place, subject, self.report)
             _drop_unjudged_targets(content)
-            if model is SimpleKpi:
+            if issubclass(model, EventKpi):
                 content["dimensions"] = _dimensions(content.get("dimensions"))
             content = self._with_defaults(model, content)
             built = self.report.build(model, content, place=place, subject=subject, harmless=HARMLESS_IN_KPIS)
@@ -242,11 +270,11 @@ class _Builder:
             section[name] = Declared(model, place)
 
     def _with_defaults(self, model: type[BaseModel], content: dict[str, Any]) -> dict[str, Any]:
-        """The time zone of a ratio or derived KPI is that of its inputs, so the default is not for them."""
+        """The time zone of a KPI made of others is that of its inputs, so the default is not for it."""
         given = self.defaults.model_dump(exclude_none=True)
-        if model is not SimpleKpi:
-            given = {key: value for key, value in given.items() if key == "owner"}
-        return given | content
+        if issubclass(model, RatioKpi | DerivedKpi | CumulativeKpi):
+            given.pop("timezone", None)
+        return {key: value for key, value in given.items() if key in model.model_fields} | content
 
     def _substitute(self, value: Any, place: Place, subject: str) -> Any:
         if not isinstance(value, str) or "${" not in value:
@@ -265,11 +293,17 @@ def _only_known(
 ) -> dict[str, Any]:
     """The keys without those that belong to another type of KPI, which are reported."""
     content = dict(spec)
-    for kind, other in KPI_TYPES.items():
-        for key in [key for key in content if key in other.model_fields and key not in model.model_fields]:
-            report.add(place.at(key), f"{subject}: '{key}' is for {kind} KPIs only")
+    own = keys_of(model)
+    for key in [key for key in content if key not in own]:
+        if kinds := [kind for kind, other in KPI_TYPES.items() if key in keys_of(other)]:
+            report.add(place.at(key), f"{subject}: '{key}' is for {_listed_words(kinds)} KPIs only")
             del content[key]
     return content
+
+
+def _listed_words(words: list[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _drop_unjudged_targets(content: dict[str, Any]) -> None:

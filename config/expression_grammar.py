@@ -50,6 +50,7 @@ class ExpressionError(ValueError):
 def shown(node: exp.Expr) -> str:
     """The part of an expression, as text for a message."""
     text = re.sub(r"\s+", " ", node.sql(comments=False, normalize_functions=False))
+    text = re.sub(r'"(\w+)\|([^"]+)"', r"offset(\1, '\2')", text)  # as `onpace.config.offsets` names it
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -117,7 +118,7 @@ def _check_name(node: exp.Expr) -> None:
 
 def _refusal(node: exp.Expr) -> str:
     if isinstance(node, exp.Anonymous) and str(node.this).lower() == "offset":
-        return "offset(…) is not supported yet"
+        return "offset(…) looks back at a KPI: it is for the expr of a derived KPI only"
     if isinstance(node, exp.AggFunc | exp.Window | exp.Filter):
         return f"'{shown(node)}' aggregates: the KPI's own `agg` or a derived KPI does that; allowed here are {ALLOWED}"
     return f"'{shown(node)}' is not allowed; allowed are {ALLOWED}"

@@ -7,7 +7,7 @@ zero, and a condition that is null counts as false in `if` and CASE.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +18,7 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError
 from onpace.config.expression_grammar import ALLOWED, ExpressionError, check_grammar
 from onpace.config.expression_kinds import Kind, kind_of_tree
 from onpace.config.expression_sql import quote_text, render_tree
+from onpace.config.offsets import offsets_as_columns, split_name
 
 __all__ = [
     "Expression",
@@ -46,19 +47,18 @@ class Expression:
 @lru_cache(maxsize=4096)
 def parse_event_expression(text: str) -> Expression:
     """An expression over an event's properties. Raises ExpressionError that names the part at fault."""
-    try:
-        tree = _parse(text)
-        return Expression(text, tree, tuple(check_grammar(tree)))
-    except RecursionError:
-        raise ExpressionError("the expression is nested too deeply") from None
+    return _checked(text)
 
 
 @lru_cache(maxsize=4096)
 def parse_kpi_expression(text: str) -> Expression:
-    """An expression over KPIs, which must give a number. Raises ExpressionError that names the part at fault."""
-    expression = parse_event_expression(text)
+    """An expression over KPIs, which must give a number. Raises ExpressionError that names the part at fault.
+
+    `offset(kpi, '1 year')` is one of the names: see `onpace.config.offsets`.
+    """
+    expression = _checked(text, offsets_as_columns)
     for name in expression.names:
-        if "." in name:
+        if "." in split_name(name)[0]:
             raise ExpressionError(f"'{name}' is not a KPI: names of KPIs have no dots")
     if expression_kind(expression, dict.fromkeys(expression.names, "number")) not in ("number", "null"):
         raise ExpressionError(f"'{text}' must give a number, not a text or true/false")
@@ -77,6 +77,14 @@ def render_clickhouse(expression: Expression, columns: Mapping[str, str]) -> str
     common type for them otherwise. The result is a (Nullable) Float64, String, or UInt8 for a condition.
     """
     return render_tree(expression.tree, columns)
+
+
+def _checked(text: str, rewrite: Callable[[exp.Expr], exp.Expr] = lambda tree: tree) -> Expression:
+    try:
+        tree = rewrite(_parse(text))
+        return Expression(text, tree, tuple(check_grammar(tree)))
+    except RecursionError:
+        raise ExpressionError("the expression is nested too deeply") from None
 
 
 def _parse(text: str) -> exp.Expr:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 
 if TYPE_CHECKING:
-    from onpace.config.kpi import Kpi, Target
+    from onpace.config.kpi import Target
+    from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Increase", "IncreaseInFile", "Over", "increase_problems"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import timedelta
+from contextlib import suppress
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from onpace.config.calendar import BASE_GRAINS, Grain, Period
 from onpace.config.durations import Duration
@@ -17,17 +18,26 @@ from onpace.config.increases import IncreaseInFile, Over
 
 __all__ = [
     "Aggregation",
+    "CumulativeKpi",
     "DerivedKpi",
+    "Direction",
     "Drive",
+    "EventKpi",
     "EventType",
     "KeyResult",
-    "Kpi",
+    "KpiCommon",
+    "Model",
+    "Name",
     "Objective",
     "Perspective",
     "RatioKpi",
     "SimpleKpi",
+    "Sql",
     "Status",
+    "StreamedKpi",
     "Target",
+    "Waiver",
+    "fingerprint",
 ]
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=63)]
@@ -88,6 +98,25 @@ CalendarPeriod = Annotated[
 ]
 
 
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0s")
+    return value
+
+
+def _day(value: Any) -> Any:
+    """A date as YAML gives it: a text. A bare number would be read as seconds since 1970."""
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError(f"{value!r} is not a date: write it as 2026-10-01")
+
+
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
 def _sql(value: Any) -> Any:
     """YAML reads `value: 1` and `filter: true` as a number and a boolean; they are expressions all the same."""
     if isinstance(value, bool):
@@ -132,6 +161,13 @@ class Target(Model):
         return str(self.period) if self.period else f"every {self.every}"
 
 
+class Waiver(Model):
+    """A finding of `onpace lint` that is accepted here, and why."""
+
+    code: str = Field(pattern=r"^[A-Z]\d{3}$")
+    reason: str = Field(pattern=r"\S")
+
+
 class Drive(Model):
     """A claim that this (leading) KPI moves another one after a lag. Unproven until tested out of sample."""
 
@@ -165,6 +201,7 @@ class Objective(Model):
     level: Level | None = None
     perspective: Perspective | None = None
     key_results: tuple[KeyResult, ...] = ()
+    waive: tuple[Waiver, ...] = ()
 
 
 class KpiCommon(Model):
@@ -184,6 +221,13 @@ class KpiCommon(Model):
     guardrails: tuple[Name, ...] = ()
     targets: tuple[Target, ...] = ()
     drives: tuple[Drive, ...] = ()
+    levers: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
+    """What its owner can do to move it."""
+    review_every: Annotated[Duration, AfterValidator(_positive)] | None = None
+    """How often somebody asks whether it is still the right KPI."""
+    reviewed: Day | None = None
+    """When somebody last did."""
+    waive: tuple[Waiver, ...] = ()
     timezone: str = "UTC"
     nature: Literal["accumulates", "level"] | None = None
 
@@ -198,7 +242,26 @@ class KpiCommon(Model):
         return next((t for t in self.targets if t.headline), self.targets[0] if self.targets else None)
 
 
-class SimpleKpi(KpiCommon):
+class EventKpi(KpiCommon):
+    """What every KPI has that is made of events itself, rather than of other KPIs."""
+
+    dimensions: dict[Name, Sql] = {}
+    """Dimension name -> SQL expression; a list of properties in the file becomes name -> name."""
+    lateness: Duration = timedelta(minutes=5)
+
+
+class StreamedKpi(EventKpi):
+    """One with windows of its own."""
+
+    grain: Literal["1min", "5min", "15min", "30min", "1h", "1d"] = "1min"
+
+    @property
+    def base_grain(self) -> Grain:
+        """The windows that the stream is folded into."""
+        return BASE_GRAINS[self.grain]
+
+
+class SimpleKpi(StreamedKpi):
     """One aggregation over the events of one type."""
 
     type: Literal["simple"] = "simple"
@@ -208,23 +271,12 @@ class SimpleKpi(KpiCommon):
     """SQL expression over the event's properties; required for all but count."""
     p: float | None = Field(default=None, ge=0, le=1)
     filter: Sql | None = None
-    dimensions: dict[Name, Sql] = {}
-    """Dimension name -> SQL expression; a list of properties in the file becomes name -> name."""
-    grain: Literal["1min", "5min", "15min", "30min", "1h", "1d"] = "1min"
-    lateness: Duration = timedelta(minutes=5)
-
-    @property
-    def base_grain(self) -> Grain:
-        """The windows that the stream is folded into."""
-        return BASE_GRAINS[self.grain]
 
     @property
     def definition(self) -> int:
         """A 63-bit fingerprint of all that decides the KPI's values; another definition is another series."""
         aggregate = [self.event, self.agg, self.value, self.p, self.filter]
-        parts = [*aggregate, list(self.dimensions.items()), self.grain, self.timezone]
-        digest = hashlib.sha256(json.dumps([FOLD_VERSION, *parts]).encode()).digest()
-        return int.from_bytes(digest[:8], "big") >> 1
+        return fingerprint([*aggregate, list(self.dimensions.items()), self.grain, self.timezone])
 
     @property
     def key(self) -> str:
@@ -234,6 +286,12 @@ class SimpleKpi(KpiCommon):
 
 FOLD_VERSION = 1
 """Raised when the fold itself changes the values that it gives for the same definition."""
+
+
+def fingerprint(parts: list[Any]) -> int:
+    """63 bits of the SHA-256 of everything that decides stored values."""
+    digest = hashlib.sha256(json.dumps([FOLD_VERSION, *parts]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
 
 
 class RatioKpi(KpiCommon):
@@ -252,4 +310,11 @@ class DerivedKpi(KpiCommon):
     expr: Sql
 
 
-Kpi = SimpleKpi | RatioKpi | DerivedKpi
+class CumulativeKpi(KpiCommon):
+    """Another KPI merged over more than one window: the period to date, a trailing stretch, or everything so far."""
+
+    type: Literal["cumulative"]
+    of: Name
+    to_date: Literal["day", "week", "month", "quarter", "year"] | None = None
+    window: Duration | None = None
+    """A trailing stretch that ends with the window; whole days are days of the calendar."""

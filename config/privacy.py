@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Objective
+from onpace.config.kpi import Objective
+from onpace.config.kpi_entities import Kpi
 
 __all__ = ["for_owner", "is_individual", "shared_kpis", "shown_to"]
 

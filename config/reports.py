@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from onpace.config.errors import Problem, did_you_mean
 from onpace.config.yaml_lines import Place
 
-__all__ = ["Report"]
+__all__ = ["Report", "keys_of"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -84,7 +84,7 @@ class Report:
         if "" in wrong:  # no mapping at all
             return None
         repairs = {key: value for key, value in (harmless or {}).items() if key in wrong}
-        if not wrong <= repairs.keys() | (content.keys() - set(_keys(model))):
+        if not wrong <= repairs.keys() | (content.keys() - set(keys_of(model))):
             return None
         kept = {key: value for key, value in content.items() if key not in wrong}
         return model.model_validate(kept | {key: value for key, value in repairs.items() if value is not None})
@@ -96,7 +96,9 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
     holder = _model_at(model, parents)
     match details["type"]:
         case "extra_forbidden":
-            return f"{prefix}unknown key '{last}'{did_you_mean(str(last), _keys(holder)) or _list_of(_keys(holder))}"
+            known = keys_of(holder)
+            comma = " (a text that holds a comma stands in quotes)" if details["input"] is None else ""
+            return f"{prefix}unknown key '{last}'{comma or did_you_mean(str(last), known) or _list_of(known)}"
         case "missing":
             choices = _choices(holder, str(last))
             return f"{prefix}'{last}' is missing{f': one of {choices}' if choices else ''}"
@@ -124,6 +126,10 @@ def _complaint(details: ErrorDetails) -> str:
 
 
 def _form(pattern: str) -> str:
+    if pattern == r"\S":
+        return "write it in words"
+    if pattern.startswith("^[A-Z]"):
+        return "a code is a letter and three digits, as in A301"
     if pattern.startswith("^[a-z]"):
         extra = "_ and -" if "-]" in pattern else "and _"
         return f"a name has lower-case letters, digits {extra}, and begins with a letter"
@@ -138,7 +144,8 @@ def _list_of(names: Iterable[str]) -> str:
     return f" (known are {', '.join(names)})"
 
 
-def _keys(model: type[BaseModel] | None) -> list[str]:
+def keys_of(model: type[BaseModel] | None) -> list[str]:
+    """The keys of a model as files write them."""
     fields = model.model_fields if model else {}
     return [field.alias or name for name, field in fields.items()]
 

@@ -8,16 +8,52 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from onpace.config.declarations import Defaults
-from onpace.config.kpi import DerivedKpi, EventType, Model, Name, Objective, RatioKpi, SimpleKpi, Sql
+from onpace.config.kpi import (
+    CumulativeKpi,
+    DerivedKpi,
+    EventType,
+    Model,
+    Name,
+    Objective,
+    RatioKpi,
+    SimpleKpi,
+    Sql,
+    Waiver,
+)
+from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rules import Channel, Rule
 
 __all__ = ["kpi_file_schema"]
 
 
+Dimensions = dict[Name, Sql] | tuple[str, ...]
+
+
 class _SimpleInFile(SimpleKpi):
     """One aggregation over the events of one type."""
 
-    dimensions: dict[Name, Sql] | tuple[str, ...] = ()  # type: ignore[assignment]
+    dimensions: Dimensions = ()  # type: ignore[assignment]
+
+
+class _ConversionInFile(ConversionKpi):
+    """How many base events are followed by a conversion event of the same entity within a window."""
+
+    dimensions: Dimensions = ()  # type: ignore[assignment]
+
+
+class _RetentionInFile(RetentionKpi):
+    """The share of a cohort that comes back: entities by the period of their first start event ever."""
+
+    dimensions: Dimensions = ()  # type: ignore[assignment]
+
+
+class _BalanceInFile(BalanceKpi):
+    """The last value of each entity at a window's end, summed over entities."""
+
+    dimensions: Dimensions = ()  # type: ignore[assignment]
+
+
+_OfEvents = _SimpleInFile | _ConversionInFile | _RetentionInFile | _BalanceInFile
 
 
 class _File(Model):
@@ -27,9 +63,10 @@ class _File(Model):
     defaults: Defaults = Defaults()
     events: dict[str, EventType | None] | None = None
     objectives: tuple[Objective, ...] | None = None
-    kpis: tuple[_SimpleInFile | RatioKpi | DerivedKpi, ...] | None = None
+    kpis: tuple[_OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
+    waive: tuple[Waiver, ...] | None = None
 
 
 def kpi_file_schema() -> dict[str, Any]:
@@ -39,9 +76,14 @@ def kpi_file_schema() -> dict[str, Any]:
     event = definitions["EventType"]
     del event["properties"]["name"]  # the key of the mapping
     event["required"] = [name for name in event.get("required", []) if name != "name"]
-    definitions["SimpleKpi"] = definitions.pop("_SimpleInFile") | {"title": "SimpleKpi"}
+    for name in [name for name in definitions if name.endswith("InFile")]:
+        definitions[_public(name)] = definitions.pop(name) | {"title": _public(name)}
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "OnPace KPI file"}
     return {key: _renamed(value) for key, value in schema.items()}
+
+
+def _public(name: str) -> str:
+    return name.removeprefix("_").replace("InFile", "Kpi")
 
 
 def _renamed(value: Any) -> Any:
@@ -49,4 +91,6 @@ def _renamed(value: Any) -> Any:
         return {key: _renamed(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_renamed(inner) for inner in value]
-    return "#/$defs/SimpleKpi" if value == "#/$defs/_SimpleInFile" else value
+    if isinstance(value, str) and value.startswith("#/$defs/_"):
+        return "#/$defs/" + _public(value.removeprefix("#/$defs/"))
+    return value

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from onpace.config.errors import DataFolderBusy, OnPaceError
 from onpace.deploy.cli_options import Data, Kpis, settings_with
 from onpace.deploy.stores import catalog_of, now, open_store, prepare_store
+
+if TYPE_CHECKING:
+    from onpace.processors.rebuild import Gap
 
 __all__ = ["add_to"]
 
@@ -33,7 +37,7 @@ def rebuild(
 
     settings = settings_with(data=data, kpis=kpis)
     catalog = catalog_of(settings)
-    wanted = {leaf.name for name in names or catalog.kpis for leaf in catalog.leaves(catalog.kpi(name))}
+    wanted = {stream.name for name in names or catalog.kpis for stream in catalog.streams(catalog.kpi(name))}
     try:
         with open_store(settings, catalog, write=True) as store:
             prepare_store(store, catalog, settings.kafka.topic)
@@ -43,12 +47,16 @@ def rebuild(
             unknown = [gap for gap in gaps if served and gap.start == NEVER_STREAMED and rebuilder.lives(gap)]
             if unknown:
                 raise OnPaceError(
-                    f"no processor has taken up {', '.join(unknown[0].kpis)} yet: give it these KPI files, "
+                    f"no processor has taken up {', '.join(_kpis(unknown))} yet: give it these KPI files, "
                     "and it rebuilds by itself"
                 )
             for gap in gaps:
                 rebuilder.fill(gap)
     except DataFolderBusy as exc:
         raise OnPaceError(f"{exc}; a stack that runs on it rebuilds by itself") from None
-    rebuilt = sorted({name for gap in gaps for name in gap.kpis})
-    typer.echo(f"rebuilt from the archive: {', '.join(rebuilt)}" if rebuilt else "nothing to rebuild")
+    typer.echo(f"rebuilt from the archive: {', '.join(_kpis(gaps))}" if gaps else "nothing to rebuild")
+
+
+def _kpis(gaps: Sequence[Gap]) -> list[str]:
+    """The KPIs in the files: what the stream holds of one that follows entities is named `kpi.part`."""
+    return sorted({name.partition(".")[0] for gap in gaps for name in gap.kpis})

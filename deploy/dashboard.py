@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import shared_kpis
 
 __all__ = ["PanelQuery", "dashboard", "panel_queries", "render"]

@@ -12,6 +12,7 @@ float      total, compensation                             sum, avg of floats
 extreme    minimum, maximum                                min, max
 sketch     bins, bin_counts                                percentile
 edge       edge_time, edge_source, edge_id, edge_value     first, last
+fact       none: kept one by one, never aggregated         facts
 =========  ==============================================  ====================================================
 """
 
@@ -22,15 +23,15 @@ from typing import Literal
 
 import polars as pl
 
-__all__ = ["BIN_OFFSET", "GAMMA", "RELATIVE_ERROR", "Kind", "merge", "sketch_bin", "summarise"]
+__all__ = ["BIN_OFFSET", "GAMMA", "MOST_EXACT", "RELATIVE_ERROR", "Kind", "merge", "sketch_bin", "summarise"]
 
-Kind = Literal["count", "exact", "wide", "float", "extreme", "sketch", "edge"]
+Kind = Literal["count", "exact", "wide", "float", "extreme", "sketch", "edge", "fact"]
 
 RELATIVE_ERROR = 0.01
 GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
 BIN_OFFSET = 40_000
 """Bins of positive values are their logarithmic index + this, of negative ones its negative; 0 is zero itself."""
-_MOST_EXACT = 2**62
+MOST_EXACT = 2**62
 """Longer unscaled values are summed as floats: a billion shorter ones, times 10^9, still fit a Decimal(38, 9)."""
 
 
@@ -70,8 +71,8 @@ def _common() -> list[pl.Expr]:
 
 def _wide_sums(scale: int) -> list[pl.Expr]:
     value = pl.col("value")
-    limit = pl.lit(_MOST_EXACT, dtype=pl.Int128)
-    fits = (value <= limit) & (value >= pl.lit(-_MOST_EXACT, dtype=pl.Int128))
+    limit = pl.lit(MOST_EXACT, dtype=pl.Int128)
+    fits = (value <= limit) & (value >= pl.lit(-MOST_EXACT, dtype=pl.Int128))
     return [
         value.filter(fits).sum().alias("exact"),
         (value.filter(~fits).cast(pl.Float64) / float(10**scale)).sum().alias("total"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from time import monotonic
 from typing import Any
 
 import faust
@@ -29,8 +31,38 @@ class Fetched(list[Any]):
 
 
 class BatchThread(AIOKafkaConsumerThread):
-    """Faust's fetching thread, with three differences: an event of an aborted transaction never happened; an object of
-    eleven fields for each record would cost as much as decoding it; and gaps in the log are told from lost batches."""
+    """Faust's fetching thread, with four differences: an event of an aborted transaction never happened; an object of
+    eleven fields for each record would cost as much as decoding it; gaps in the log are told from lost batches; and it
+    knows when the broker was asked what it last said of a partition, for the answer may have been long on its way."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asked: dict[TP, float] = {}
+
+    def asked(self, tp: TP) -> float | None:
+        """When the fetch was sent (`time.monotonic`) whose answer told the partition's high watermark; None before one.
+
+        Whatever reached the log before that is below the high watermark.
+        """
+        return self._asked.get(tp)
+
+    async def on_start(self) -> None:
+        """Called when the consumer starts."""
+        await super().on_start()
+        fetcher = self._ensure_consumer()._fetcher
+        fetcher._proc_fetch_request = partial(self._fetch_noting_when, fetcher._proc_fetch_request)
+
+    async def _fetch_noting_when(
+        self, fetch: Callable[[Any, int, Any], Awaitable[bool]], assignment: Any, node_id: int, request: Any
+    ) -> bool:
+        sent = monotonic()
+        partitions = [TP(topic, number) for topic, parts in request.topics for number, *_ in parts]
+        before = {tp: _answered(assignment, tp) for tp in partitions}
+        woken = await fetch(assignment, node_id, request)
+        for tp in partitions:
+            if _answered(assignment, tp) != before[tp]:
+                self._asked[tp] = sent
+        return woken
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -81,6 +113,12 @@ def _positions(consumer: Any) -> tuple[Any, dict[TP, int]]:
     return assignment, {
         TP(tp.topic, tp.partition): state.position for tp, state in states if state and state.has_valid_position
     }
+
+
+def _answered(assignment: Any, tp: TP) -> int | None:
+    """When the last answer about a partition was taken in; None when it is assigned no longer."""
+    state = assignment.state_value(tp) if tp in assignment.tps else None
+    return state.timestamp if state else None
 
 
 def _as_it_is(_: TP, record: Any) -> Any:

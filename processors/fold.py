@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from onpace.config.calendar import Grain
+from onpace.config.kpi_entities import FactStream
 from onpace.processors.aggregates import Kind, merge, summarise
 from onpace.processors.plan import KpiPlan
 from onpace.processors.windows import DIMS_BITS, SLOT_BITS, key_columns, pack_keys
@@ -28,6 +29,7 @@ _KINDS: dict[str, Kind] = {
     "percentile": "sketch",
     "first": "edge",
     "last": "edge",
+    "facts": "fact",
 }
 
 
@@ -50,6 +52,7 @@ class KpiFold:
         self.plan = plan
         self.kind: Kind = _KINDS.get(plan.kpi.agg, _sum_kind(plan))
         self.distinct = plan.kpi.agg == "count_distinct"
+        self.facts = isinstance(plan.kpi, FactStream)
         self._last = plan.kpi.agg == "last"
         self._state: pl.DataFrame | None = None
         self.segments: dict[int, str] = {}
@@ -75,13 +78,13 @@ class KpiFold:
             self._state = self._state.filter(pl.col("key") % (1 << SLOT_BITS) != slot)
 
     def select(self, frame: pl.DataFrame, dims: str) -> pl.DataFrame:
-        """The rows of `frame` that this KPI counts: key, offset, value (null values left out)."""
+        """The rows of `frame` that this KPI counts: key, offset, value, and a fact's amount (nulls left out)."""
         kpi = self.plan.kpi
         if self.plan.predicate is not None:
             frame = frame.filter(self.plan.predicate)
         minutes = pl.col(window_column(kpi.base_grain, kpi.zone))
         columns = [pack_keys(minutes, pl.col(dims), pl.col("onpace:slot")), pl.col("onpace:offset").alias("offset")]
-        if self.kind == "edge":
+        if self.kind in ("edge", "fact"):
             columns += [
                 pl.col("onpace:time_us").alias("time_us"),
                 pl.col("onpace:source").alias("source"),
@@ -89,11 +92,14 @@ class KpiFold:
             ]
         if self.plan.value is None:
             return frame.select(columns)
-        return frame.select(*columns, self.plan.value.alias("value")).drop_nulls("value")
+        columns.append(self.plan.value.alias("value"))
+        if self.plan.amount is None:
+            return frame.select(columns).drop_nulls("value")
+        return frame.select(*columns, self.plan.amount.alias("amount")).drop_nulls(["value", "amount"])
 
     def missing(self, rows: pl.DataFrame) -> pl.Series:
         """Keys of `rows` that are not resident and must be read back before `fold`."""
-        if self.distinct or rows.is_empty() or not any(self._floors.values()):
+        if self.distinct or self.facts or rows.is_empty() or not any(self._floors.values()):
             return pl.Series("key", [], dtype=pl.UInt64)
         keys = rows["key"].unique()
         places = key_columns(keys)
@@ -168,4 +174,5 @@ STATE_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "extreme": ("minimum", "maximum"),
     "sketch": ("bins", "bin_counts"),
     "edge": ("edge_time", "edge_source", "edge_id", "edge_value"),
+    "fact": (),
 }

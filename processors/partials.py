@@ -14,7 +14,7 @@ from onpace.processors.fold import STATE_COLUMNS, KpiFold
 from onpace.processors.plan import EXACT_SCALE, KpiPlan
 from onpace.processors.windows import DimensionCodes, key_columns, pack_keys
 
-__all__ = ["READ_BACK_COLUMNS", "Slot", "distinct_rows", "from_store", "partial_rows"]
+__all__ = ["READ_BACK_COLUMNS", "Slot", "decimals", "described", "distinct_rows", "from_store", "partial_rows"]
 
 READ_BACK_COLUMNS = """kpi, definition, toUnixTimestamp(window_start) AS seconds, dims, partition, segment, revision,
  count, toString(exact) AS exact, total, compensation, minimum, maximum, toUnixTimestamp64Micro(edge_time) AS edge_time,
@@ -45,10 +45,10 @@ _DEFAULTS: dict[str, pl.Expr] = {
 }
 
 
-def _described(
+def described(
     plan: KpiPlan, frame: pl.DataFrame, slots: Mapping[int, Slot], topic: str, dims: DimensionCodes
 ) -> pl.DataFrame:
-    """The key columns of the table beside the folded ones."""
+    """`frame` (key, revision, …) with the columns of the table that its packed keys and the KPI stand for."""
     keys = key_columns(frame["key"])
     numbers = list(slots)
     partition = [slots[n].partition for n in numbers]
@@ -74,7 +74,7 @@ def partial_rows(
         if frame.is_empty():
             continue
         segments = fold.segments
-        described = _described(fold.plan, frame, slots, topic, dims).with_columns(
+        complete = described(fold.plan, frame, slots, topic, dims).with_columns(
             key_columns(frame["key"])["slot"]
             .replace_strict(list(segments), list(segments.values()), return_dtype=pl.String)
             .alias("segment")
@@ -85,7 +85,7 @@ def partial_rows(
             unit = pl.lit(10 ** (EXACT_SCALE - (fold.plan.scale or 0)), dtype=pl.Int128)
             columns[0] = (pl.col("exact") * unit).alias("exact")
         parts.append(
-            described.select(
+            complete.select(
                 "kpi",
                 "definition",
                 "window_start",
@@ -105,10 +105,10 @@ def partial_rows(
     table = rows.drop("exact").to_arrow()
     edge_time = rows["edge_time"].cast(pl.Datetime("us", "UTC")).to_arrow()
     table = table.set_column(table.column_names.index("edge_time"), "edge_time", edge_time)
-    return table.append_column("exact", _decimals(rows["exact"]))
+    return table.append_column("exact", decimals(rows["exact"]))
 
 
-def _decimals(values: pl.Series) -> pa.Array:
+def decimals(values: pl.Series) -> pa.Array:
     """128-bit integers that count units of 10^-9 as decimals of 9 digits: the same bytes under another type."""
     wide = values.cast(pl.Decimal(38, 0)).to_arrow()
     wide = wide.combine_chunks() if isinstance(wide, pa.ChunkedArray) else wide
@@ -128,8 +128,8 @@ def distinct_rows(
     hashes = [xxhash.xxh3_64_intdigest(value.encode()) for value in values]
     hashed = once.with_columns(pl.col("value").replace_strict(values, hashes, return_dtype=pl.UInt64).alias("hash"))
     grouped = hashed.group_by("key").agg(pl.col("offset").max().alias("revision"), pl.col("hash").alias("hashes"))
-    described = _described(plan, grouped, slots, topic, dims)
-    return described.select("kpi", "definition", "window_start", "dims", "revision", "hashes").to_arrow()
+    complete = described(plan, grouped, slots, topic, dims)
+    return complete.select("kpi", "definition", "window_start", "dims", "revision", "hashes").to_arrow()
 
 
 def from_store(table: pa.Table, fold: KpiFold, slot_of: Mapping[int, int], dims: DimensionCodes) -> pl.DataFrame:

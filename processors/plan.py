@@ -12,6 +12,7 @@ import polars as pl
 from onpace.config.catalog import Catalog
 from onpace.config.expressions import Expression, parse_event_expression
 from onpace.config.kpi import EventType, SimpleKpi
+from onpace.config.kpi_entities import FactStream
 from onpace.ingest.validation import DataDecoder
 from onpace.processors.expressions import Column, ColumnKind, compile_polars, unscaled
 
@@ -33,6 +34,8 @@ class KpiPlan:
     """None: the values are floats (or text)."""
     wide: bool = False
     """Exact values may be longer than 64 bits; those that are go into a float sum beside the exact one."""
+    amount: pl.Expr | None = None
+    """Of facts: the number that `scale` and `wide` are about; their `value` is the entity, as text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class EventPlan:
     """Every distinct set of dimensions (name, expression) -> the columns it needs, as text."""
     lateness: timedelta
     ordered: bool
-    """Whether a KPI (first, last) needs the events' source and id."""
+    """Whether a KPI (first, last, facts) needs the events' source and id."""
 
 
 def plan_events(catalog: Catalog) -> dict[str, EventPlan]:
@@ -58,7 +61,7 @@ def plan_events(catalog: Catalog) -> dict[str, EventPlan]:
 
 
 def _plan(event: EventType, kpis: list[SimpleKpi]) -> EventPlan:
-    texts = [text for kpi in kpis for text in (kpi.value, kpi.filter, *kpi.dimensions.values()) if text]
+    texts = [text for kpi in kpis for text in (*_values(kpi), kpi.filter, *kpi.dimensions.values()) if text]
     names = dict.fromkeys(name for text in texts for name in parse_event_expression(text).names)
     decoder = DataDecoder(event, list(names))
     columns = {name: Column(cast("ColumnKind", kind), scale) for name, (kind, scale) in decoder.columns().items()}
@@ -73,8 +76,12 @@ def _plan(event: EventType, kpis: list[SimpleKpi]) -> EventPlan:
             for kpi in kpis
         },
         lateness=max((kpi.lateness for kpi in kpis), default=timedelta()),
-        ordered=any(kpi.agg in ("first", "last") for kpi in kpis),
+        ordered=any(isinstance(kpi, FactStream) or kpi.agg in ("first", "last") for kpi in kpis),
     )
+
+
+def _values(kpi: SimpleKpi) -> tuple[str | None, ...]:
+    return (kpi.value, kpi.amount) if isinstance(kpi, FactStream) else (kpi.value,)
 
 
 def _plan_kpi(kpi: SimpleKpi, columns: Mapping[str, Column]) -> KpiPlan:
@@ -86,11 +93,21 @@ def _plan_kpi(kpi: SimpleKpi, columns: Mapping[str, Column]) -> KpiPlan:
     expression = parse_event_expression(kpi.value)
     if kpi.agg == "count_distinct":
         return KpiPlan(kpi, predicate, _text(expression, columns), None)
+    if isinstance(kpi, FactStream):
+        entity = _text(expression, columns)
+        amount = _amount(parse_event_expression(kpi.amount), columns, exact=True) if kpi.amount else (None, None, False)
+        return KpiPlan(kpi, predicate, entity, amount[1], wide=amount[2], amount=amount[0])
+    value, scale, wide = _amount(expression, columns, exact=kpi.agg in ("sum", "avg"))
+    return KpiPlan(kpi, predicate, value, scale, wide)
+
+
+def _amount(expression: Expression, columns: Mapping[str, Column], *, exact: bool) -> tuple[pl.Expr, int | None, bool]:
+    """A number as a column, its scale (None: floats), and whether it is wide: see `KpiPlan`."""
     typed = compile_polars(expression, columns)
-    if typed.kind == "int" and typed.scale <= EXACT_SCALE and kpi.agg in ("sum", "avg"):
-        return KpiPlan(kpi, predicate, typed.expr.cast(pl.Int128), typed.scale, wide=typed.bits > 63)
+    if exact and typed.kind == "int" and typed.scale <= EXACT_SCALE:
+        return typed.expr.cast(pl.Int128), typed.scale, typed.bits > 63
     number = _number(typed.expr, typed.scale if typed.kind == "int" else 0)
-    return KpiPlan(kpi, predicate, pl.when(number.is_finite()).then(number), None)  # an overflow is null, as 1/0 is
+    return pl.when(number.is_finite()).then(number), None, False  # an overflow is null, as 1/0 is
 
 
 def _number(expr: pl.Expr, scale: int) -> pl.Expr:

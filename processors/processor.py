@@ -14,6 +14,7 @@ import structlog
 from onpace.config.catalog import Catalog
 from onpace.config.settings import ProcessorSettings
 from onpace.processors.dedup import DedupIndex
+from onpace.processors.facts import fact_rows
 from onpace.processors.fold import KpiFold
 from onpace.processors.intake import Batch, Intake, Record
 from onpace.processors.keys import dims_column, read_back, with_keys
@@ -276,7 +277,7 @@ class Processor:
                 return None
             self._batches.append((slot, partition.intake.take_archived(rows)))
             flush = self.prepare(EPOCH)
-            self._writer.write(Flush(distinct=flush.distinct, partials=flush.partials))
+            self._writer.write(Flush(facts=flush.facts, distinct=flush.distinct, partials=flush.partials))
             self.written()
             events += rows.height
         return events
@@ -325,6 +326,9 @@ class Processor:
             if fold.distinct:
                 table = distinct_rows(fold.plan, rows, self._slots, self._writer.topic, self._dims)
                 flush.distinct += [table] if table is not None else []
+            elif fold.facts:
+                table = fact_rows(fold.plan, rows, self._slots, self._writer.topic, self._dims)
+                flush.facts += [table] if table is not None else []
             else:
                 changed.append((fold, fold.fold(rows)))
         flush.partials = partial_rows(changed, self._slots, self._writer.topic, self._dims)

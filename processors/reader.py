@@ -5,23 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from onpace.config.calendar import Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
 from onpace.config.errors import UnknownName, did_you_mean
-from onpace.config.kpi import Kpi, RatioKpi, SimpleKpi
+from onpace.config.kpi import CumulativeKpi, RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, streams_of
+from onpace.config.terms import Term, span_of, terms_of, window_span
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.sql import Grouping, dimension_select, merged_select
-from onpace.processors.views import grouping_sql
+from onpace.processors.extents import Extent, begun_sql, first_of_stream, leaf_reached
+from onpace.processors.leaf_sql import leaf_rows
+from onpace.processors.placing import Placement, Spans, Windows
+from onpace.processors.report_sql import reported_until
+from onpace.processors.sql import dimension_select, merged_select
 from onpace.processors.windows import LATEST_US
 from onpace.processors.writer import EPOCH
 
 __all__ = ["Point", "Reader", "Series", "Source"]
 
 _MICROSECOND = timedelta(microseconds=1)
+Span = tuple[datetime, datetime]
 _LATEST = EPOCH + LATEST_US * _MICROSECOND
-_SPANS_PER_QUERY = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +61,6 @@ class Source:
     """The time of the last event, where the input was declared finished."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Extent:
-    """How far a KPI is complete."""
-
-    reached: datetime | None
-    """The lowest watermark of its inputs, less their lateness."""
-    input_end: datetime | None
-
-    @property
-    def latest(self) -> datetime | None:
-        """No window that begins after it is complete."""
-        return max((at for at in (self.reached, self.input_end) if at is not None), default=None)
-
-    def holds(self, start: datetime, end: datetime) -> bool:
-        """Whether the window is complete: passed by all watermarks, or begun before a finished input ended."""
-        passed = self.reached is not None and end <= self.reached
-        return passed or (self.input_end is not None and start <= self.input_end)
-
-
 class Reader:
     """Reads KPIs by name. `sources` looks at the watermarks anew; until then all reads judge by the same ones.
 
@@ -101,8 +89,8 @@ class Reader:
         """Its inputs whose history is still being rebuilt from the archive: nothing of the KPI is complete yet."""
         if self._sources is None:
             self.sources()
-        leaves = self._catalog.leaves(self._catalog.kpi(kpi))
-        return tuple(leaf.name for leaf in leaves if leaf.name in self._rebuilding)
+        streams = self._catalog.streams(self._catalog.kpi(kpi))
+        return tuple(stream.name for stream in streams if stream.name in self._rebuilding)
 
     def watermark(self, kpi: str) -> datetime | None:
         """W: every base window before it is complete for all inputs. None: nothing is complete yet."""
@@ -111,36 +99,51 @@ class Reader:
         ends = [] if extent.reached is None else [window_start(base, extent.reached, found.zone)]
         if extent.input_end:
             ends.append(window_end(base, window_start(base, extent.input_end, found.zone), found.zone))
-        return max(ends, default=None)
+        streamed = max(ends, default=None)
+        if not extent.reports:
+            return streamed
+        return min(extent.reported, streamed) if extent.streamed and extent.reported and streamed else extent.reported
 
-    def _extent(self, kpi: Kpi) -> _Extent:
+    def _extent(self, kpi: Kpi) -> Extent:
         sources = self._sources if self._sources is not None else self.sources()
-        if self.rebuilding(kpi.name):
-            return _Extent(None, None)
         leaves = self._catalog.leaves(kpi)
-        marks = [mark - leaf.lateness for leaf in leaves if (mark := sources[leaf.event].watermark) is not None]
-        ends = [source.input_end for source in sources.values() if source.input_end]
-        return _Extent(min(marks) if len(marks) == len(leaves) else None, max(ends, default=None))
+        reports = [leaf for leaf in leaves if isinstance(leaf, ReportedKpi)]
+        streamed = [leaf for leaf in leaves if not isinstance(leaf, ReportedKpi)]
+        if self.rebuilding(kpi.name):
+            return Extent(None, None, None, streamed=True, reports=bool(reports))
+        reached = [self._reached(leaf, sources) for leaf in streamed]
+        ends = [source.input_end for source in sources.values() if source.input_end] if streamed else []
+        until = [self._instant(reported_until(leaf)) for leaf in reports]
+        end = max(ends, default=None)
+        return Extent(_earliest(reached), end, _earliest(until), streamed=bool(streamed), reports=bool(reports))
+
+    def _reached(self, leaf: Leaf, sources: Mapping[str, Source]) -> datetime | None:
+        streams = streams_of(leaf)
+        marks = [m - stream.lateness for stream in streams if (m := sources[stream.event].watermark) is not None]
+        return leaf_reached(leaf, min(marks)) if len(marks) == len(streams) else None
+
+    def _instant(self, select: str) -> datetime | None:
+        rows = self._store.query(select)
+        return _instant(rows[0][0]) if rows else None
 
     def first_event(self, kpi: str) -> datetime | None:
         """The start of the KPI's first base window that holds an event."""
         firsts = [self._first(leaf) for leaf in self._catalog.leaves(self._catalog.kpi(kpi))]
         return min((at for at in firsts if at is not None), default=None)
 
-    def _first(self, leaf: SimpleKpi) -> datetime | None:
+    def _first(self, leaf: Leaf) -> datetime | None:
         """The leaf's first window. Remembered as of the last `sources`: a late event may still move it back."""
-        known = self._firsts.get(leaf.definition)
-        if known is not None:
+        stream = streams_of(leaf)[0]
+        if (known := self._firsts.get(stream.definition)) is not None:
             return known
-        table = "partials_distinct" if leaf.agg == "count_distinct" else "partials"
-        rows = self._store.query(
-            f"SELECT min(window_start) FROM {table} WHERE kpi = {{kpi:String}} AND definition = {{definition:UInt64}}",
-            {"kpi": leaf.name, "definition": leaf.definition},
-        )
-        found = _instant(rows[0][0]) if rows else None
-        if found is not None:
-            self._firsts[leaf.definition] = found
-        return found
+        if isinstance(leaf, ReportedKpi):
+            found = self._instant(f"SELECT min(window_start) FROM ({leaf_rows(leaf, leaf.dimensions, '1')})")
+        else:
+            found = self._instant(first_of_stream(stream))
+        if found is None:
+            return None
+        begun = self._firsts[stream.definition] = window_start(leaf.base_grain, found, leaf.zone)
+        return begun
 
     def values(
         self, kpi: str, spans: Sequence[tuple[datetime, datetime]], where: Mapping[str, str] | None = None
@@ -152,30 +155,22 @@ class Reader:
         found = self._catalog.kpi(kpi)
         self._check_dimensions(found, list(where or ()))
         merged: dict[int, float | None] = {}
-        for at in range(0, len(spans), _SPANS_PER_QUERY):
-            part = self._merged_over(found, spans[at : at + _SPANS_PER_QUERY], where)
-            merged |= {at + place: value for place, value in part.items()}
+        size = _spans_per_query(self._catalog, found)
+        for at in range(0, len(spans), size):
+            part = list(spans[at : at + size])
+            placement = Spans(partial(_spans_of, part, found.zone))
+            rows = self._query(found, placement, where=where)
+            merged |= {at + int(place) - 1: value for place, value, *_ in rows}
         empty = self._empty_value(found)
         begun = None if empty is None or len(merged) == len(spans) else self.first_event(kpi)
         nothing = [empty if begun is not None and begun < end else None for _, end in spans]
         return [merged.get(at, nothing[at]) for at in range(len(spans))]
 
-    def _merged_over(
-        self, kpi: Kpi, spans: Sequence[tuple[datetime, datetime]], where: Mapping[str, str] | None
-    ) -> dict[int, float | None]:
-        """Place of each span that holds an event -> its value, in one query."""
-        starts = [_seconds(start) for start, _ in spans]
-        ends = [_seconds(end) for _, end in spans]
-        seconds = "toUnixTimestamp(window_start)"
-        inside = f"i -> {seconds} >= {starts}[i] AND {seconds} < {ends}[i]"
-        grouping = Grouping(
-            {"Span": "Span"},
-            condition=_between(min(starts), max(ends)),
-            where=list(where or ()),
-            array_join=f"arrayFilter({inside}, range(1, {len(spans) + 1})) AS Span",
-        )
-        rows = self._store.query(merged_select(self._catalog, kpi, grouping), _where_parameters(where))
-        return {int(span) - 1: value for span, value, *_ in rows}
+    def _query(
+        self, kpi: Kpi, placement: Placement, by: Sequence[str] = (), where: Mapping[str, str] | None = None
+    ) -> list[tuple[Any, ...]]:
+        select = merged_select(self._catalog, kpi, placement, by, list(where or ()))
+        return self._store.query(select, _where_parameters(where))
 
     def value(self, kpi: str, start: datetime, end: datetime, where: Mapping[str, str] | None = None) -> float | None:
         """The KPI merged over all base windows with `start <= window_start < end`."""
@@ -227,25 +222,41 @@ class Reader:
         *,
         by: Sequence[str],
         where: Mapping[str, str] | None,
-        extent: _Extent,
+        extent: Extent,
     ) -> Iterator[tuple[tuple[str | None, ...], Point]]:
         """Dimension values and window of everything that was counted in base windows of `span`."""
-        grouping = Grouping(
-            {"Start": grouping_sql(self._catalog, kpi, grain)},
-            list(by),
-            condition=_between(*map(_seconds, span)),
-            where=list(where or ()),
-        )
-        rows = self._store.query(merged_select(self._catalog, kpi, grouping), _where_parameters(where))
-        for at, *rest in rows:
-            opened = _utc(at)
+        for opened, *rest in self._placed(kpi, grain, span, by, where):
             closed = window_end(grain, opened, kpi.zone)
             value, numerator, denominator, revision = rest[len(by) :]
             complete = extent.holds(opened, closed)
             point = Point(opened, closed, value, numerator, denominator, complete, int(revision))
             yield tuple(rest[: len(by)]), point
 
-    def _empty_points(self, kpi: Kpi, grain: Grain, start: datetime, end: datetime, *, extent: _Extent) -> list[Point]:
+    def _placed(
+        self,
+        kpi: Kpi,
+        grain: Grain,
+        span: tuple[datetime, datetime],
+        by: Sequence[str],
+        where: Mapping[str, str] | None,
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of (window start, dimension values, value, numerator, denominator, revision)."""
+        if not any(term.steps for term in terms_of(self._catalog, kpi)):
+            placement = Windows(grain, kpi.timezone, "", _between(*map(_seconds, span)))
+            yield from ((_utc(at), *rest) for at, *rest in self._query(kpi, placement, by, where))
+            return
+        begun = self._instant(f"SELECT {begun_sql(self._catalog, kpi)}")
+        first = self.first_event(kpi.name)
+        if begun is None or first is None:
+            return
+        starts = list(windows(grain, max(span[0], first), min(span[1], begun + _MICROSECOND), kpi.zone))
+        size = _spans_per_query(self._catalog, kpi)
+        for at in range(0, len(starts), size):
+            part = starts[at : at + size]
+            spans = Spans(partial(_window_spans, part, grain, kpi.zone))
+            yield from ((part[int(place) - 1], *rest) for place, *rest in self._query(kpi, spans, by, where))
+
+    def _empty_points(self, kpi: Kpi, grain: Grain, start: datetime, end: datetime, *, extent: Extent) -> list[Point]:
         """What stands in complete windows without events."""
         begun = self.first_event(kpi.name)
         latest = extent.latest
@@ -270,7 +281,13 @@ class Reader:
         return self._store.query(dimension_select(self._catalog, kpi, by, list(where or ())), _where_parameters(where))
 
     def _empty_value(self, kpi: Kpi) -> float | None:
-        return 0.0 if isinstance(kpi, SimpleKpi) and kpi.agg in ("count", "sum", "count_distinct") else None
+        match kpi:
+            case SimpleKpi(agg="count" | "sum" | "count_distinct") | ConversionKpi(measure="count"):
+                return 0.0
+            case CumulativeKpi():
+                return self._empty_value(self._catalog.kpi(kpi.of))
+            case _:
+                return None
 
     def _check_dimensions(self, kpi: Kpi, names: Sequence[str]) -> None:
         known = self._catalog.dimensions(kpi)
@@ -278,6 +295,24 @@ class Reader:
             if name not in known:
                 has = f"its dimensions are {', '.join(known)}" if known else "it has none"
                 raise UnknownName(f"KPI '{kpi.name}' has no dimension '{name}'{did_you_mean(name, known)}: {has}")
+
+
+def _spans_of(spans: Sequence[Span], zone: ZoneInfo, term: Term) -> list[Span]:
+    return [span_of(term, start, end, zone) for start, end in spans]
+
+
+def _window_spans(starts: Sequence[datetime], grain: Grain, zone: ZoneInfo, term: Term) -> list[Span]:
+    return [window_span(term, grain, start, zone) for start in starts]
+
+
+def _spans_per_query(catalog: Catalog, kpi: Kpi) -> int:
+    """So many that the text of the query stays well below what servers take."""
+    return max(20, 4000 // len(list(terms_of(catalog, kpi))))
+
+
+def _earliest(instants: Sequence[datetime | None]) -> datetime | None:
+    known = [at for at in instants if at is not None]
+    return min(known, default=None) if len(known) == len(instants) else None
 
 
 def _order(item: tuple[tuple[str | None, ...], Any]) -> tuple[tuple[bool, str], ...]:

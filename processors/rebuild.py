@@ -124,8 +124,7 @@ class Rebuilder:
 
     def fill(self, gap: Gap, stop: Callable[[], bool] = lambda: False) -> bool:
         """Fold the archive for one gap and record that it is filled. False when `stop` said so before the end."""
-        kpis = {name: self.catalog.kpis[name] for name in gap.kpis}
-        part = replace(self.catalog, kpis=kpis)
+        part = replace(self.catalog, kpis={kpi.name: kpi for kpi in self.catalog.simple_kpis() if kpi.name in gap.kpis})
         writer = StoreWriter(self._store, self._topic)
         processor = Processor(part, writer, self._settings, ProcessorMetrics(CollectorRegistry()))
         events = processor.rebuild(Slot(0, gap.incarnation, gap.partition), gap.start, stop)

@@ -8,75 +8,24 @@ from collections.abc import Iterator
 
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Kpi, Target
+from onpace.config.kpi import Target
+from onpace.config.kpi_entities import Kpi
+from onpace.processors.calendar_sql import window_end_sql
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.sql import Grouping, merged_select, quoted, start_sql
+from onpace.processors.extents import begun_sql, extent_sql
+from onpace.processors.leaf_sql import start_sql
+from onpace.processors.placing import Windows
+from onpace.processors.quoting import quoted
+from onpace.processors.sql import merged_select
 
 __all__ = [
-    "extent_sql",
-    "grouping_sql",
     "rebuilds_sql",
     "refresh_views",
     "view_statements",
-    "window_end_sql",
-    "window_start_sql",
 ]
 
 _EPOCH = "toDateTime64(0, 6, 'UTC')"
 _GRAINS = {Grain.MINUTE, Grain.HOUR, Grain.DAY, Grain.WEEK, Grain.MONTH, Grain.QUARTER, Grain.YEAR}
-
-
-def window_start_sql(grain: Grain, zone: str, column: str = "window_start") -> str:
-    """SQL for the start (DateTime in UTC) of the window of `grain` that holds the base window `column`."""
-    tz = quoted(zone)
-    if grain is Grain.MINUTE:
-        return f"toStartOfMinute({column})"
-    if step := grain.step:  # by the offset: ClickHouse's own functions are off in zones like Kathmandu and Lord Howe
-        seconds = int(step.total_seconds())
-        local = f"(toUnixTimestamp({column}) + timezoneOffset(toTimeZone({column}, {tz})))"
-        return f"({column} - toIntervalSecond({local} % {seconds}))"
-    return f"toTimeZone(toDateTime({_first_day_sql(grain, zone, column)}, {tz}), 'UTC')"
-
-
-def window_end_sql(grain: Grain, zone: str, column: str = "window_start") -> str:
-    """SQL for the end (exclusive) of the window of `grain` that begins at `column`."""
-    if step := grain.step:
-        return f"({column} + toIntervalSecond({int(step.total_seconds())}))"
-    following = {
-        Grain.DAY: "addDays({}, 1)",
-        Grain.WEEK: "addDays({}, 7)",
-        Grain.MONTH: "addMonths({}, 1)",
-        Grain.QUARTER: "addMonths({}, 3)",
-        Grain.YEAR: "addYears({}, 1)",
-    }
-    # by the date: a day that begins at 01:00, when the clock skips midnight, ends at 00:00
-    day = following[grain].format(_first_day_sql(grain, zone, column))
-    return f"toTimeZone(toDateTime({day}, {quoted(zone)}), 'UTC')"
-
-
-def _first_day_sql(grain: Grain, zone: str, column: str) -> str:
-    first = {
-        Grain.DAY: "toDate",
-        Grain.WEEK: "toMonday",
-        Grain.MONTH: "toStartOfMonth",
-        Grain.QUARTER: "toStartOfQuarter",
-        Grain.YEAR: "toStartOfYear",
-    }
-    return f"{first[grain]}({column}, {quoted(zone)})"
-
-
-def extent_sql(catalog: Catalog, kpi: Kpi) -> str:
-    """SQL for how far all inputs of the KPI are complete: (lowest watermark less lateness, end of a finished input)."""
-    by_event: dict[str, int] = {}
-    for leaf in catalog.leaves(kpi):
-        by_event[leaf.event] = max(by_event.get(leaf.event, 0), int(leaf.lateness.total_seconds()))
-    names, seconds = ", ".join(map(quoted, by_event)), ", ".join(map(str, by_event.values()))
-    lateness = f"toIntervalSecond(transform(event_type, [{names}], [{seconds}], 0))"
-    reached = f"(min(watermark - {lateness}), max(input_end))"
-    leaves = ", ".join(quoted(leaf.name) for leaf in catalog.leaves(kpi))
-    pending = f"(SELECT count() FROM kpi_rebuilds WHERE kpi IN ({leaves}))"
-    return f"""(SELECT if({pending} > 0, ({_EPOCH}, {_EPOCH}), {reached})
-  FROM event_watermarks WHERE event_type IN ({names}))"""
 
 
 def refresh_views(store: ClickHouse, catalog: Catalog, topic: str) -> int:
@@ -110,15 +59,8 @@ def view_statements(catalog: Catalog, topic: str) -> Iterator[tuple[str, str]]:
                 yield f"kpi_{kpi.name}_{grain}_total", _kpi_view(catalog, kpi, grain, ())
 
 
-def grouping_sql(catalog: Catalog, kpi: Kpi, grain: Grain) -> str:
-    """SQL for the window of `grain` that a base window of the KPI's inputs belongs to."""
-    if all(leaf.base_grain is grain for leaf in catalog.leaves(kpi)):
-        return "window_start"
-    return window_start_sql(grain, kpi.timezone)
-
-
 def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> str:
-    grouping = Grouping({"Start": grouping_sql(catalog, kpi, grain)}, by)
+    placement = Windows(grain, kpi.timezone, begun_sql(catalog, kpi))
     dims = "".join(f"`{name}`, " for name in by)
     targets = [t for t in kpi.targets if t.grain is grain and set(t.by) == set(by)]  # a row is one series
     filed = _target_sql(kpi, targets)
@@ -130,14 +72,15 @@ def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> 
     )
     return f"""WITH {extent_sql(catalog, kpi)} AS Extent
 SELECT window_start, window_end, {dims}value, numerator, denominator,
-  ifNull(window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH}), 0) AS complete, revision,
+  ifNull((window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH})) AND window_end <= Extent.3, 0)
+    AS complete, revision,
   {target} AS target,
   {attainment} AS attainment,
   {status} AS status
 FROM (
   SELECT Start AS window_start, {window_end_sql(grain, kpi.timezone, "Start")} AS window_end,
     {dims}value, numerator, denominator, revision
-  FROM ({merged_select(catalog, kpi, grouping)})
+  FROM ({merged_select(catalog, kpi, placement, by)})
 ) AS windows
 {_judged_sql(kpi, grain, _series_sql(targets) if by else "'{}'", running=bool(targets)) if judged else ""}"""
 

@@ -39,7 +39,6 @@ __all__ = ["TopicRecreated", "Worker"]
 log = structlog.get_logger(__name__)
 Result = TypeVar("Result")
 
-_FETCH_WAIT = timedelta(seconds=2)  # aiokafka waits up to 1.5 s at the broker for records
 _IDENTITY_CHECK = timedelta(seconds=5)
 _METADATA_AGE = timedelta(seconds=30)  # how soon new partitions are noticed
 _INTERVALS_BEHIND = 5  # a flush costs much the same for few rows as for many; who is behind is not up to date anyway
@@ -298,13 +297,13 @@ class Worker:
     def _caught_up(self, consumer: Any) -> dict[int, datetime]:
         """Partition -> until when everything has been read, for those where nothing is left to read."""
         until: dict[int, datetime] = {}
-        kafka = consumer._thread._ensure_consumer()
-        now = self._time.now(self._clock(), monotonic())
+        at = monotonic()
+        now = self._time.now(self._clock(), at)
         for tp, lag in self._lags(consumer).items():
             self._metrics.lag.labels(self.topic, str(tp.partition)).set(lag)
-            polled_ms = kafka.last_poll_timestamp(tp)
-            if lag == 0 and polled_ms:
-                until[tp.partition] = min(now, datetime.fromtimestamp(polled_ms / 1000, now.tzinfo)) - _FETCH_WAIT
+            asked = consumer._thread.asked(tp)
+            if lag == 0 and asked is not None:
+                until[tp.partition] = now - timedelta(seconds=max(0.0, at - asked))
         return until
 
     async def _check_identity(self, now: datetime) -> None:

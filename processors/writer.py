@@ -1,7 +1,7 @@
 """Everything the processor reads from and writes to ClickHouse.
 
-A flush goes in this order: archive and dead letters, aggregates, watermarks, checkpoint. Only then may Kafka's offset
-be committed. Every step may be repeated.
+A flush goes in this order: archive and dead letters, facts, aggregates, watermarks, checkpoint. Only then may Kafka's
+offset be committed. Every step may be repeated.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class Flush:
 
     archive: list[pa.Table] = field(default_factory=list)
     dead: list[tuple[Slot, DeadLetter]] = field(default_factory=list)
+    facts: list[pa.Table] = field(default_factory=list)
     distinct: list[pa.Table] = field(default_factory=list)
     partials: pa.Table | None = None
     watermarks: list[Watermark] = field(default_factory=list)
@@ -98,6 +99,7 @@ class StoreWriter:
         arrow("events", flush.archive)
         self._write_dead(flush.dead)
         rows["dead_letters"] = len(flush.dead)
+        arrow("facts", flush.facts)
         arrow("partials_distinct", flush.distinct)
         arrow("partials", [] if flush.partials is None else [flush.partials])
         self._write_watermarks(flush.watermarks)

@@ -19,7 +19,8 @@ from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetVersion
 from onpace.config.calendar import Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import EventType, Kpi, RatioKpi, SimpleKpi, Status
+from onpace.config.kpi import EventType, RatioKpi, SimpleKpi, Status
+from onpace.config.kpi_entities import Kpi
 from onpace.config.rules import Channel, Rule
 
 

@@ -15,7 +15,8 @@ from uuid import UUID
 
 from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import DerivedKpi, EventType, Kpi, RatioKpi, SimpleKpi
+from onpace.config.kpi import DerivedKpi, EventType, RatioKpi, SimpleKpi
+from onpace.config.kpi_entities import Kpi
 from onpace.config.settings import ProcessorSettings
 
 TOPIC = "events"
@@ -151,6 +152,7 @@ _FILTERS: dict[str | None, Callable[[Row], bool]] = {
 }
 _DIMENSIONS: dict[str, Callable[[Row], str | None]] = {
     "region": lambda row: row["region"],
+    '"region"': lambda row: row["region"],
     TIERS["tier"]: lambda row: "big" if row["amount"] is not None and Fraction(row["amount"]) > 100 else "small",
 }
 
@@ -205,6 +207,16 @@ def read_log(sent: Sequence[Sent], records: Sequence[Record], horizon: timedelta
     return found
 
 
+def value_of(expression: str, event: Counted) -> Any:
+    """An event's value: a fraction where it is exact, a float, a text, or None."""
+    return _VALUES[expression](event.row)
+
+
+def dimension_of(expression: str, event: Counted) -> str | None:
+    """An event's value of a dimension."""
+    return _DIMENSIONS[expression](event.row)
+
+
 Key = tuple[datetime, tuple[str | None, ...]]
 
 
@@ -214,15 +226,16 @@ def recount(catalog: Catalog, events: Sequence[Counted], kpi: Kpi, by: Sequence[
     groups: dict[str, dict[Key, list[Counted]]] = {}
     for leaf in catalog.leaves(kpi):
         own = groups.setdefault(leaf.name, defaultdict(list))
-        for event in _selected(leaf, events):
-            dims = tuple(_DIMENSIONS[leaf.dimensions[name]](event.row) for name in by)
+        for event in selected(leaf, events):
+            dims = tuple(dimension_of(leaf.dimensions[name], event) for name in by)
             base = window_start(leaf.base_grain, event.time, leaf.zone)
             own[window_start(grain, base, kpi.zone), dims].append(event)
     keys = {key for own in groups.values() for key in own}
     return {key: _value(catalog, kpi, {name: own.get(key, []) for name, own in groups.items()}) for key in keys}
 
 
-def _selected(leaf: SimpleKpi, events: Sequence[Counted]) -> Iterator[Counted]:
+def selected(leaf: SimpleKpi, events: Sequence[Counted]) -> Iterator[Counted]:
+    """The events that a KPI counts: of its type, through its filter, and not null."""
     for event in events:
         if event.type != leaf.event or not _FILTERS[leaf.filter](event.row):
             continue

@@ -193,7 +193,7 @@ def test_the_deepest_allowed_expression_runs(clickhouse: Callable[[str], list[An
         ("floor(a, 2)", "more than is allowed"),
         ("round(a, b)", "0 to 9"),
         ("1e99", "too large"),
-        ("offset(a, '1 year')", "not supported yet"),
+        ("offset(a, '1 year')", "derived KPI only"),
         ("it's", "quote is not closed"),
         ("a +", "something is missing"),
         ('"a.b"', "cannot hold a dot"),

@@ -14,7 +14,8 @@ from onpace.alerts.objectives import Measure, ObjectiveState, headline_measure, 
 from onpace.alerts.status import KpiStatus
 from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Direction, Kpi, Objective
+from onpace.config.kpi import Direction, Objective
+from onpace.config.kpi_entities import Kpi
 
 QUARTER = Period.parse("2026-Q4")
 

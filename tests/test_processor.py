@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import empty
+from entities_fakes import FOLLOWED, balance, conversion, wrong_facts
 from hypothesis import HealthCheck, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from processors_fakes import (
     EVERYTHING,
     LIFE,
     NEXT_LIFE,
+    ORDER,
     START,
     TOPIC,
     Log,
@@ -39,7 +41,7 @@ from onpace.processors.reader import Reader
 
 REGIONS = ["EU", "US", "test", None, "", "a\"b'\\,]", "Überall"]
 SCORES = [0.0, 1.5, -2.25, 1e9, -1e9, 1e-300, 3.3333333333333335, 1e16, -1e16]
-STEPS = ["nothing", "events", "dead_letters", "partials_distinct", "partials", "watermarks", "checkpoints"]
+STEPS = ["nothing", "events", "dead_letters", "facts", "partials_distinct", "partials", "watermarks", "checkpoints"]
 BAD = [
     b"no json",
     b"[]",
@@ -68,8 +70,8 @@ drawn_step = st.one_of(
     st.tuples(st.just("take"), st.integers(0, 3), st.integers(1, 15)),
     st.tuples(st.just("flush"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("restart"), st.integers(0, 1), st.just(0)),
-    st.tuples(st.just("crash"), st.integers(0, 1), st.integers(0, 6)),
-    st.tuples(st.just("cancel"), st.integers(0, 1), st.integers(0, 6)),
+    st.tuples(st.just("crash"), st.integers(0, 1), st.integers(0, 7)),
+    st.tuples(st.just("cancel"), st.integers(0, 1), st.integers(0, 7)),
     st.tuples(st.just("zombie"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("late"), st.integers(0, 3), st.integers(0, 15)),
     st.tuples(st.just("move"), st.integers(0, 3), st.integers(0, 1)),
@@ -78,13 +80,15 @@ drawn_step = st.one_of(
 CHANGED = catalog_of(
     *(
         kpi
-        for kpi in EVERYTHING.kpis.values()
-        if kpi.name in ("orders", "mean_score", "lowest", "visits", "conversion")
+        for kpi in FOLLOWED.kpis.values()
+        if kpi.name in ("orders", "mean_score", "lowest", "visits", "conversion", "back")
     ),
     simple("revenue", "sum", value="amount", grain="1h"),
     simple("buyers", "count_distinct", value="user_id", grain="1h"),
     simple("median", "percentile", p=0.25, value="score", grain="1h"),
     simple("worst", "min", value="score", grain="1h"),
+    conversion("again", {"event": ORDER.name}, {"event": ORDER.name}, "6h", constant=["region"]),
+    balance("stock", ORDER.name, "items"),
 )
 """Some KPIs gone, some defined otherwise, one more."""
 
@@ -129,8 +133,8 @@ class Cluster:
 
     def start(self) -> None:
         """Give each process half of the partitions."""
-        self.workers = [world(self.store, EVERYTHING, self.logs, **self.changes)]
-        self.workers.append(Worker(self.store, EVERYTHING, self.logs, settings(**self.changes)))
+        self.workers = [world(self.store, FOLLOWED, self.logs, **self.changes)]
+        self.workers.append(Worker(self.store, FOLLOWED, self.logs, settings(**self.changes)))
         self.owner = {partition: partition % 2 for partition in self.logs}
         for number in (0, 1):
             self.assign(number)
@@ -141,7 +145,7 @@ class Cluster:
 
     def restart(self, number: int) -> None:
         """A new process takes the place of one."""
-        self.workers[number] = Worker(self.store, EVERYTHING, self.logs, settings(**self.changes))
+        self.workers[number] = Worker(self.store, FOLLOWED, self.logs, settings(**self.changes))
         self.assign(number)
 
     def step(self, what: str, one: int, two: int) -> None:
@@ -166,7 +170,7 @@ class Cluster:
                     zombie.take(one % len(self.logs), two)
                     zombie.flush()
             case "adopt":
-                self.workers[one].adopt((EVERYTHING, CHANGED)[two])
+                self.workers[one].adopt((FOLLOWED, CHANGED)[two])
             case "move":
                 self.move(one % len(self.logs), flush=bool(two))
 
@@ -196,7 +200,7 @@ class Cluster:
         for number in (0, 1):  # the catalog that counts, whatever was in force until now and wherever
             self.restart(number)
             drain(self.workers[number], self.logs)
-        rebuild(self.store, EVERYTHING)
+        rebuild(self.store, FOLLOWED)
 
 
 @how(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
@@ -220,6 +224,7 @@ def test_values_equal_a_recount_whatever_happens(
     found = [read_log(log, cluster.logs[p]) for p, log in enumerate(sent)]
     events = counted(one for log in found for one in log.accepted)
     assert not wrong_values(engine, EVERYTHING, events)
+    assert not wrong_facts(engine, FOLLOWED, events)
     assert_archive(engine, dict(enumerate(found)), sent)
 
 

@@ -12,9 +12,10 @@ from processors_world import drain, world
 
 from onpace.config.calendar import Grain, window_end, window_start
 from onpace.config.kpi import Target
+from onpace.processors.calendar_sql import window_end_sql, window_start_sql
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.reader import Reader
-from onpace.processors.views import refresh_views, view_statements, window_end_sql, window_start_sql
+from onpace.processors.views import refresh_views, view_statements
 
 ZONES = ["UTC", "Europe/Berlin", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Asuncion"]
 BERLIN = {"timezone": "Europe/Berlin"}

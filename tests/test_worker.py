@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.ingest.producer import DeliveryFailed, Failure
 from onpace.processors.consumer import BatchConsumer, BatchTransport
-from onpace.processors.fetching import Fetched
+from onpace.processors.fetching import BatchThread, Fetched
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
 from onpace.processors.worker import Worker
@@ -47,6 +48,7 @@ class FakeProcessor:
         self.waiting: dict[int, object] = {}
         self.flushed = -1
         self.resume: dict[int, int | None] = {}
+        self.caught_up: dict[int, datetime] = {}
 
     def pass_over(self, partition: int, offset: int) -> None:
         """Nothing is left before this offset."""
@@ -70,6 +72,7 @@ class FakeProcessor:
     def prepare(self, now: datetime, caught_up: object = None, *, input_end: object = None) -> Flush:
         """A flush up to here."""
         assert self.unwritten is None
+        self.caught_up = caught_up if isinstance(caught_up, dict) else {}
         moved = self.positions[0] != self.flushed
         self.flushed = self.positions[0]
         checkpoints = [Checkpoint(SLOT, self.positions[0], 0)] if moved else []
@@ -148,6 +151,8 @@ class FakeConsumer:
         self.accepts = True
         self.high = 20
         """The offset after the last one in the log."""
+        self.seconds_ago = 0.0
+        """How long it took the broker to say so."""
 
     async def _seek(self, tp: Any, offset: int) -> None:
         self.sought.append((tp.partition, offset))
@@ -171,9 +176,9 @@ class FakeConsumer:
         """Where the log ends."""
         return self.high
 
-    def last_poll_timestamp(self, tp: Any) -> int:
-        """Just now."""
-        return int(NOW.timestamp() * 1000)
+    def asked(self, tp: Any) -> float | None:
+        """When the broker was asked where the log ends."""
+        return time.monotonic() - self.seconds_ago
 
 
 class Stage:
@@ -510,3 +515,42 @@ def test_a_log_that_lost_its_beginning_is_read_from_what_is_left() -> None:
     assert (next_records(consumer), consumer.sought) == ({}, {0: 5})
     with pytest.raises(OffsetOutOfRangeError):
         next_records(FakeFetching(OffsetOutOfRangeError({}), {0: 5}, {0: 0}))
+
+
+def test_a_partition_is_read_until_when_the_broker_was_asked_not_until_it_answered() -> None:
+    """An answer that was long on its way says nothing of what reached the log meanwhile."""
+
+    async def scene(stage: Stage) -> None:
+        stage.consumer.seconds_ago = 60
+        await stage.take(10, 10)
+        await stage.worker.flush(stage.consumer)
+        assert abs(stage.processor.caught_up[0] - (NOW - timedelta(seconds=60))) < timedelta(seconds=1)
+
+    staged(scene)
+
+
+def test_the_fetching_thread_notes_when_the_answered_request_was_sent() -> None:
+    """For the partitions that the answer is about; one that was discarded changes nothing."""
+    one, other = TP(TOPIC, 0), TP(TOPIC, 1)
+    states = {one: SimpleNamespace(timestamp=None), other: SimpleNamespace(timestamp=None)}
+    assignment = SimpleNamespace(tps=set(states), state_value=states.get)
+    request = SimpleNamespace(topics=[(TOPIC, [(0, 5, 100), (1, 7, 100)])])
+    thread = BatchThread.__new__(BatchThread)
+    thread._asked = {}
+
+    async def answers_late(*_: object) -> bool:
+        await asyncio.sleep(0.2)
+        states[one].timestamp = 1
+        return True
+
+    async def never_answers(*_: object) -> bool:
+        return False
+
+    sent = time.monotonic()
+    assert asyncio.run(thread._fetch_noting_when(answers_late, assignment, 1, request))
+    asked = thread.asked(one)
+    assert asked is not None
+    assert sent <= asked < sent + 0.1
+    assert thread.asked(other) is None
+    assert not asyncio.run(thread._fetch_noting_when(never_answers, assignment, 1, request))
+    assert thread.asked(one) == asked

@@ -11,7 +11,7 @@ from chaos.arena import Arena
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
-STEPS = ["events", "dead_letters", "partials_distinct", "partials", "watermarks", "checkpoints"]
+STEPS = ["events", "dead_letters", "facts", "partials_distinct", "partials", "watermarks", "checkpoints"]
 
 
 def test_a_processor_may_be_killed_at_any_moment(arena: Arena, times: Callable[[int, int], int]) -> None:

@@ -1,0 +1,48 @@
+"""The windows of `onpace.config.calendar` as SQL."""
+
+from __future__ import annotations
+
+from onpace.config.calendar import Grain
+from onpace.processors.quoting import quoted
+
+__all__ = ["first_day_sql", "window_end_sql", "window_start_sql"]
+
+
+def window_start_sql(grain: Grain, zone: str, column: str = "window_start") -> str:
+    """SQL for the start (DateTime in UTC) of the window of `grain` that holds the base window `column`."""
+    tz = quoted(zone)
+    if grain is Grain.MINUTE:
+        return f"toStartOfMinute({column})"
+    if step := grain.step:  # by the offset: ClickHouse's own functions are off in zones like Kathmandu and Lord Howe
+        seconds = int(step.total_seconds())
+        local = f"(toUnixTimestamp({column}) + timezoneOffset(toTimeZone({column}, {tz})))"
+        return f"({column} - toIntervalSecond({local} % {seconds}))"
+    return f"toTimeZone(toDateTime({first_day_sql(grain, zone, column)}, {tz}), 'UTC')"
+
+
+def window_end_sql(grain: Grain, zone: str, column: str = "window_start") -> str:
+    """SQL for the end (exclusive) of the window of `grain` that begins at `column`."""
+    if step := grain.step:
+        return f"({column} + toIntervalSecond({int(step.total_seconds())}))"
+    following = {
+        Grain.DAY: "addDays({}, 1)",
+        Grain.WEEK: "addDays({}, 7)",
+        Grain.MONTH: "addMonths({}, 1)",
+        Grain.QUARTER: "addMonths({}, 3)",
+        Grain.YEAR: "addYears({}, 1)",
+    }
+    # by the date: a day that begins at 01:00, when the clock skips midnight, ends at 00:00
+    day = following[grain].format(first_day_sql(grain, zone, column))
+    return f"toTimeZone(toDateTime({day}, {quoted(zone)}), 'UTC')"
+
+
+def first_day_sql(grain: Grain, zone: str, column: str) -> str:
+    """SQL for the first local day (Date) of the window of `grain`, a day or longer, that holds `column`."""
+    first = {
+        Grain.DAY: "toDate",
+        Grain.WEEK: "toMonday",
+        Grain.MONTH: "toStartOfMonth",
+        Grain.QUARTER: "toStartOfQuarter",
+        Grain.YEAR: "toStartOfYear",
+    }
+    return f"{first[grain]}({column}, {quoted(zone)})"
