@@ -35,6 +35,7 @@ from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.reader import Reader
 from onpace.processors.rebuild import Rebuilder
+from onpace.processors.reports import Reports
 from onpace.processors.worker import Worker
 from onpace.processors.writer import StoreWriter
 
@@ -151,7 +152,13 @@ class AlertPart:
         self.reader = Reader(self._store, self.catalog)
         history = ClickHouseHistory(self._store)
         self.engine = Engine(
-            self.catalog, self.reader, history, self.dispatcher, metrics=self._metrics, patience=self._patience
+            self.catalog,
+            self.reader,
+            history,
+            self.dispatcher,
+            metrics=self._metrics,
+            patience=self._patience,
+            reports=Reports(self._store, self.catalog),
         )
 
     def preview(self) -> Evaluation:
