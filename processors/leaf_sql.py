@@ -159,7 +159,7 @@ def _share(mine: str) -> str:
 def _reported_value(leaf: ReportedKpi, mine: str) -> str:
     if leaf.merge == "last":
         return _edge("argMaxIf", mine)
-    total = _plain_total(mine) + (f" / sumIf(count, {mine})" if leaf.merge == "avg" else "")
+    total = f"({_plain_total(mine)})" + (f" / sumIf(count, {mine})" if leaf.merge == "avg" else "")
     return f"if(sumIf(count, {mine}) = 0, NULL, {total})"
 
 
