@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from onpace.alerts.evaluation import Reading
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
@@ -160,12 +160,17 @@ class StatusBoard:
         return read_statuses(self._reader, judgements, self._past)
 
     def read(self, kpi: Kpi, progress: Progress) -> Reading:
-        """The KPI's value so far today, for one without a target."""
+        """The value so far today of a KPI without a target; where its periods are longer, in the last complete one."""
         if progress.as_of is None:
             return Reading(None, None, bool(progress.stale))
-        start, _ = period_containing(Grain.DAY, progress.as_of, kpi.zone).bounds(kpi.zone)
+        base = self._catalog.base_grain(kpi)
+        longer = base.rank > Grain.DAY.rank
+        last = progress.as_of - timedelta(microseconds=1) if longer else progress.as_of
+        period = period_containing(base if longer else Grain.DAY, last, kpi.zone)
+        start, _ = period.bounds(kpi.zone)
         values = self._reader.values(kpi.name, [(start, progress.as_of)], {}) if start < progress.as_of else [None]
-        return Reading(finite(values[0]), progress.as_of, bool(progress.stale))
+        words = str(period) if longer else "today"
+        return Reading(finite(values[0]), progress.as_of, bool(progress.stale), words)
 
     def _due(self, kpi: Kpi, progress: Progress, now: datetime) -> tuple[list[Due], list[Due]]:
         """What is not final, and of what is final the newest periods of each target; both in order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.judgement import Due, Judgement
@@ -43,7 +43,9 @@ class ScorecardReader:
         return assemble(selection, states, [self._line(kpi, headlines, statuses, selection) for kpi in kpis])
 
     def _measures(self, objective: Objective, period: Period, selection: Selection) -> list[Measure]:
-        last = min((selection.last(kpi) for kpi in self._catalog.kpis.values()), default=selection.now)
+        kpis = self._catalog.kpis.values()
+        ends = [min(selection.instant(kpi), period.bounds(kpi.zone)[1]) for kpi in kpis]
+        last = min(ends, default=selection.now) - timedelta(microseconds=1)
         return measures(objective, self._catalog, period=period, at=last)
 
     def _statuses(self, every: Sequence[Measure], selection: Selection) -> dict[MeasureKey, KpiStatus]:

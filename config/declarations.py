@@ -23,6 +23,7 @@ from onpace.config.kpi import (
     Objective,
     RatioKpi,
     SimpleKpi,
+    Waiver,
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, ReportedKpi, RetentionKpi
 from onpace.config.reports import Report, keys_of
@@ -53,7 +54,7 @@ PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
 SECTIONS = ("events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
-    **dict.fromkeys(("guardrails", "drives", "targets")),
+    **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
     "direction": "higher_is_better",
     "role": "leading",
 }
@@ -89,6 +90,8 @@ class Declarations:
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
     rules: dict[str, Declared[Rule]] = field(default_factory=dict)
+    waivers: list[Declared[Waiver]] = field(default_factory=list)
+    """Those for a whole file, each in the file it is for."""
 
 
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
@@ -106,6 +109,7 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             report.build(Defaults, _mapping(content.get("defaults")), place=top.at("defaults"), subject="defaults")
             or Defaults()
         )
+        found.waivers.extend(_waivers(content.get("waive"), top.at("waive"), report))
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
@@ -125,6 +129,15 @@ def _kpi_names(documents: list[Document]) -> set[str]:
     return {spec["name"] for spec in specs if isinstance(spec.get("name"), str)}
 
 
+def _waivers(content: Any, section: Place, report: Report) -> Iterator[Declared[Waiver]]:
+    if not isinstance(content, list | None):
+        report.add(section, "waive: must be a list, as in waive: [{code: T502, reason: …}]")
+        return
+    for index, spec in enumerate(content or []):
+        place = section.at(index)
+        yield Declared(report.build(Waiver, spec, place=place, subject="waive"), place)
+
+
 def _mapping(value: Any) -> Any:
     return {} if value is None else value
 
@@ -134,7 +147,7 @@ def _check_top(content: dict[str, Any], top: Place, report: Report) -> None:
         report.add(top, "'version' is missing: write 'version: 1' at the top")
     elif content["version"] is True or content["version"] != 1:
         report.add(top.at("version"), f"version {content['version']} is not known: this OnPace reads version 1")
-    known = ("version", "defaults", *SECTIONS)
+    known = ("version", "defaults", "waive", *SECTIONS)
     for key, value in content.items():
         if key not in known:
             hint = did_you_mean(key, known) or f" (known are {', '.join(known)})"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from datetime import timedelta
+from contextlib import suppress
+from datetime import date, timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from onpace.config.calendar import BASE_GRAINS, Grain, Period
 from onpace.config.durations import Duration
@@ -35,6 +36,7 @@ __all__ = [
     "Status",
     "StreamedKpi",
     "Target",
+    "Waiver",
     "fingerprint",
 ]
 
@@ -96,6 +98,25 @@ CalendarPeriod = Annotated[
 ]
 
 
+def _positive(value: timedelta) -> timedelta:
+    if not value:
+        raise ValueError("must be longer than 0s")
+    return value
+
+
+def _day(value: Any) -> Any:
+    """A date as YAML gives it: a text. A bare number would be read as seconds since 1970."""
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError(f"{value!r} is not a date: write it as 2026-10-01")
+
+
+Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
+
+
 def _sql(value: Any) -> Any:
     """YAML reads `value: 1` and `filter: true` as a number and a boolean; they are expressions all the same."""
     if isinstance(value, bool):
@@ -140,6 +161,13 @@ class Target(Model):
         return str(self.period) if self.period else f"every {self.every}"
 
 
+class Waiver(Model):
+    """A finding of `onpace lint` that is accepted here, and why."""
+
+    code: str = Field(pattern=r"^[A-Z]\d{3}$")
+    reason: str = Field(pattern=r"\S")
+
+
 class Drive(Model):
     """A claim that this (leading) KPI moves another one after a lag. Unproven until tested out of sample."""
 
@@ -173,6 +201,7 @@ class Objective(Model):
     level: Level | None = None
     perspective: Perspective | None = None
     key_results: tuple[KeyResult, ...] = ()
+    waive: tuple[Waiver, ...] = ()
 
 
 class KpiCommon(Model):
@@ -192,6 +221,13 @@ class KpiCommon(Model):
     guardrails: tuple[Name, ...] = ()
     targets: tuple[Target, ...] = ()
     drives: tuple[Drive, ...] = ()
+    levers: tuple[Annotated[str, Field(pattern=r"\S")], ...] = ()
+    """What its owner can do to move it."""
+    review_every: Annotated[Duration, AfterValidator(_positive)] | None = None
+    """How often somebody asks whether it is still the right KPI."""
+    reviewed: Day | None = None
+    """When somebody last did."""
+    waive: tuple[Waiver, ...] = ()
     timezone: str = "UTC"
     nature: Literal["accumulates", "level"] | None = None
 

@@ -60,7 +60,8 @@ class ConversionKpi(StreamedKpi):
     conversion: EventChoice
     entity: Sql
     window: Duration
-    """A conversion counts from the base event's time (inclusive) to that long after it (exclusive)."""
+    """A conversion counts from the base event's time (inclusive, unless both are of one type) to that long after it
+    (exclusive)."""
     constant: tuple[str, ...] = ()
     """Properties that must be equal in both events; null equals nothing."""
     measure: Literal["rate", "count", "median_time"] = "rate"

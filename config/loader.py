@@ -13,12 +13,14 @@ from onpace.config.checks_kpis import check_kpis
 from onpace.config.checks_objectives import check_objectives
 from onpace.config.checks_owners import check_owners
 from onpace.config.checks_rules import check_channels, check_rules
-from onpace.config.declarations import Declared, collect
+from onpace.config.checks_waivers import check_waivers
+from onpace.config.declarations import Declarations, Declared, collect
 from onpace.config.errors import ConfigError, Problem
+from onpace.config.reporting import with_reports
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Document, read_document
 
-__all__ = ["load_catalog"]
+__all__ = ["load_catalog", "load_with_places"]
 
 M = TypeVar("M")
 
@@ -29,12 +31,18 @@ def load_catalog(folder: Path, environment: Mapping[str, str] | None = None) -> 
     `environment` is what `${NAME}` in channels is taken from; by default that of the process. Raises ConfigError with
     every problem, each at its file and line; files that are not valid YAML are reported before anything else.
     """
+    return load_with_places(folder, environment)[0]
+
+
+def load_with_places(folder: Path, environment: Mapping[str, str] | None = None) -> tuple[Catalog, Declarations]:
+    """The same, with the declarations that it was made from: they know the file and line of everything."""
     report = Report()
     documents = _read(folder, report)
     _raise(report)
-    catalog = _assemble(documents, os.environ if environment is None else environment, report)
+    found = collect(documents, os.environ if environment is None else environment, report)
+    catalog = _assemble(found, report)
     _raise(report)
-    return catalog
+    return catalog, found
 
 
 def _raise(report: Report) -> None:
@@ -59,8 +67,7 @@ def _read(folder: Path, report: Report) -> list[Document]:
     return documents
 
 
-def _assemble(documents: list[Document], environment: Mapping[str, str], report: Report) -> Catalog:
-    found = collect(documents, environment, report)
+def _assemble(found: Declarations, report: Report) -> Catalog:
     events = check_events(found, report)
     kpis = check_kpis(found, events, report)
     sound = Catalog(kpis=kpis)
@@ -68,8 +75,9 @@ def _assemble(documents: list[Document], environment: Mapping[str, str], report:
     check_channels(found, report)
     check_rules(found, sound, report)
     check_owners(found, report)
+    check_waivers(found, report)
     return Catalog(
-        events=events,
+        events=with_reports(events, kpis.values()),
         kpis=kpis,
         objectives=_models(found.objectives),
         channels=_models(found.channels),

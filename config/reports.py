@@ -126,6 +126,10 @@ def _complaint(details: ErrorDetails) -> str:
 
 
 def _form(pattern: str) -> str:
+    if pattern == r"\S":
+        return "write it in words"
+    if pattern.startswith("^[A-Z]"):
+        return "a code is a letter and three digits, as in A301"
     if pattern.startswith("^[a-z]"):
         extra = "_ and -" if "-]" in pattern else "and _"
         return f"a name has lower-case letters, digits {extra}, and begins with a letter"

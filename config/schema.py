@@ -8,7 +8,18 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from onpace.config.declarations import Defaults
-from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, Model, Name, Objective, RatioKpi, SimpleKpi, Sql
+from onpace.config.kpi import (
+    CumulativeKpi,
+    DerivedKpi,
+    EventType,
+    Model,
+    Name,
+    Objective,
+    RatioKpi,
+    SimpleKpi,
+    Sql,
+    Waiver,
+)
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rules import Channel, Rule
 
@@ -55,6 +66,7 @@ class _File(Model):
     kpis: tuple[_OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
+    waive: tuple[Waiver, ...] | None = None
 
 
 def kpi_file_schema() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from onpace.config.errors import UnknownName, did_you_mean
 from onpace.config.expressions import ExpressionError, parse_event_expression
-from onpace.config.kpi import EventType, KpiCommon
+from onpace.config.kpi import EventType
 from onpace.config.properties import property_kinds
 from onpace.config.reports import Report
 from onpace.config.substitution import EventMap, rename_inputs, substitute
@@ -271,9 +271,7 @@ class _Choices:
     def content(self, template: Template) -> Spec:
         """The template, or one of its inputs, over the user's events and KPIs."""
         content = rename_inputs(substitute(template.spec, self.maps), self.names)
-        content["description"] = template.definition
-        if "levers" in KpiCommon.model_fields:
-            content["levers"] = list(template.levers)
+        content |= {"description": template.definition, "levers": list(template.levers)}
         if content.get("unit") == "currency":
             content["unit"] = self.currency
         return content

@@ -24,7 +24,7 @@ from onpace.processors.quoting import inner, quoted
 
 __all__ = ["balance_rows", "conversion_rows", "retention_rows"]
 
-_ORDER = "time, source, id, topic, incarnation, partition, offset"
+_ORDER = "time, source, id, incarnation, partition, offset"
 """The order of an entity's events; the place in the log decides between those that are equal for the format."""
 _BETWEEN = re.compile(r"window_start >= toDateTime\((\d+), 'UTC'\) AND window_start < toDateTime\((\d+), 'UTC'\)")
 _SHORTEST = {"day": 22 / 24, "week": 6.9, "month": 27.9, "quarter": 89.9, "year": 364.9}
@@ -35,13 +35,15 @@ _LONGEST = {"day": 26 / 24, "week": 7.1, "month": 31.1, "quarter": 92.1, "year":
 def conversion_rows(leaf: ConversionKpi, dims: Sequence[str], condition: str) -> str:
     """A SELECT of one row per base event: `count` 1, `exact` 1 if it converted, and the bin of the seconds it took.
 
-    The first conversion at or after the base event decides. `dims`: some of the leaf's dimensions. `condition`: over
+    The first conversion at or after the base event decides; of the same type, the first after it, for no event converts
+    itself. `dims`: some of the leaf's dimensions. `condition`: over
     `window_start`, the base event's base window.
     """
     base, then = streams_of(leaf)
     within = _Within.of(condition, leaf.base_grain)
     first = len(leaf.constant) + 1
     window_us = leaf.window // timedelta(microseconds=1)
+    follows = "<" if leaf.base.event == leaf.conversion.event else "<="
     key = f"concat({''.join(f'JSONExtractRaw(dims, {at}), ' for at in range(1, first))}entity)"
     equal = "".join(f" AND JSONExtractRaw(dims, {at}) != 'null'" for at in range(1, first))
     start = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(time, 'UTC')")
@@ -57,7 +59,7 @@ def conversion_rows(leaf: ConversionKpi, dims: Sequence[str], condition: str) ->
         FROM facts FINAL WHERE {_mine(base)} AND ({condition}) AND {within.sql()}) AS base
       ASOF LEFT JOIN (SELECT {key} AS entities, toUnixTimestamp64Micro(time) AS us, offset, 1 AS found
         FROM facts WHERE {_mine(then)}{equal} AND {within.sql(last=leaf.window)}) AS next
-      ON base.entities = next.entities AND base.us <= next.us
+      ON base.entities = next.entities AND base.us {follows} next.us
       SETTINGS join_algorithm = 'full_sorting_merge,hash'
     )"""
 
@@ -82,8 +84,7 @@ def retention_rows(leaf: RetentionKpi, dims: Sequence[str], condition: str) -> s
     FROM (
       SELECT cohort.*, again.latest AS later, ifNull(again.found = 1 AND {returned}, 0) AS returned
       FROM (SELECT entity, latest, {window} AS window_start, {due} AS due{_columns(leaf.dimensions, dims, 1, "place")}
-        FROM (SELECT entity, min(time) AS first, max(offset) AS latest, {_first_dims(dims)} AS place
-          FROM facts WHERE {_mine(start)} AND {within.sql(first=None)} GROUP BY entity)
+        FROM ({_firsts(f"{_mine(start)} AND {within.sql(first=None)}", dims)})
         WHERE {condition}) AS cohort
       LEFT JOIN (SELECT entity, {came} AS period, max(offset) AS latest, 1 AS found
         FROM facts WHERE {_mine(back)} AND {within.sql(soonest, None if rolling else latest)}
@@ -93,7 +94,7 @@ def retention_rows(leaf: RetentionKpi, dims: Sequence[str], condition: str) -> s
 
 
 def balance_rows(leaf: BalanceKpi, dims: Sequence[str], condition: str) -> str:
-    """A SELECT of changes: of each event what its entity has from then on, and less what it had before.
+    """A SELECT of changes: of each event what its entity has from then on, less what it had before.
 
     `exact` and `total` of all changes up to an instant add up to the balance then. `dims` and `condition` as in
     `conversion_rows`; what an entity had is taken off under the dimension values that it had.
@@ -101,15 +102,17 @@ def balance_rows(leaf: BalanceKpi, dims: Sequence[str], condition: str) -> str:
     (changes,) = streams_of(leaf)
     within = _Within.of(condition, leaf.base_grain)
     start = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(time, 'UTC')")
+    before = f"OVER (PARTITION BY entity ORDER BY {_ORDER} ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING)"
+    inside = f"FROM facts WHERE {_mine(changes)} AND {within.sql(first=None)}"
+    if not dims:
+        return f"""SELECT window_start, offset AS revision, holds.1 - held.1 AS exact, holds.2 - held.2 AS total
+    FROM (SELECT {start} AS window_start, offset, (exact, total) AS holds, any(holds) {before} AS held {inside})
+    WHERE {condition}"""
     return f"""SELECT window_start, offset AS revision{_columns(leaf.dimensions, dims, 1, "change.1")},
       change.2 AS exact, change.3 AS total
-    FROM (
-      SELECT {start} AS window_start, offset, {"dims" if dims else "''"} AS place, (place, exact, total) AS holds,
-        any((place, exact, total, 1)) OVER (PARTITION BY entity ORDER BY {_ORDER}
-          ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING) AS held
-      FROM facts WHERE {_mine(changes)} AND {within.sql(first=None)}
-    )
-    ARRAY JOIN if(held.4 = 1, [holds, (held.1, -held.2, -held.3)], [holds]) AS change
+    FROM (SELECT {start} AS window_start, offset, (dims, exact, total) AS holds, any(holds) {before} AS held {inside})
+    ARRAY JOIN if(held.1 IN ('', holds.1), [(holds.1, holds.2 - held.2, holds.3 - held.3)],
+      [holds, (held.1, -held.2, -held.3)]) AS change
     WHERE {condition}"""
 
 
@@ -158,8 +161,14 @@ def _columns(known: Collection[str], dims: Sequence[str], first: int, text: str 
     return "".join(f", JSONExtract({text}, {places[name]}, 'Nullable(String)') AS {inner(name)}" for name in dims)
 
 
-def _first_dims(dims: Sequence[str]) -> str:
-    return f"argMin(dims, ({_ORDER}))" if dims else "''"
+def _firsts(mine: str, dims: Sequence[str]) -> str:
+    """A SELECT of the time of each entity's first event, and of its dimension values if there are any."""
+    if not dims:
+        return f"SELECT entity, min(time) AS first, max(offset) AS latest FROM facts WHERE {mine} GROUP BY entity"
+    # the full order, which is slow, only for events of the same time
+    times = f"SELECT entity, min(time) FROM facts WHERE {mine} GROUP BY entity"
+    return f"""SELECT entity, min(time) AS first, max(offset) AS latest, argMin(dims, ({_ORDER})) AS place
+          FROM facts WHERE {mine} AND (entity, time) IN ({times}) GROUP BY entity"""
 
 
 def _sketch_bin(value: str) -> str:

@@ -82,7 +82,7 @@ FROM (
     {dims}value, numerator, denominator, revision
   FROM ({merged_select(catalog, kpi, placement, by)})
 ) AS windows
-{_judged_sql(kpi, grain, _series_sql(targets) if by else "'{}'") if judged else ""}"""
+{_judged_sql(kpi, grain, _series_sql(targets) if by else "'{}'", running=bool(targets)) if judged else ""}"""
 
 
 _AS_JUDGED = "if(judged.EvaluatedAt >= window_end, judged.Target, coalesce({filed}, judged.Target))"
@@ -90,15 +90,19 @@ _AS_JUDGED = "if(judged.EvaluatedAt >= window_end, judged.Target, coalesce({file
 increase what it comes to."""
 
 
-def _judged_sql(kpi: Kpi, grain: Grain, series: str) -> str:
-    """A JOIN with the latest status of each period, as `judged`; `series` is SQL for that of a row."""
+def _judged_sql(kpi: Kpi, grain: Grain, series: str, *, running: bool) -> str:
+    """A JOIN with the latest status of each period, as `judged`; `series` is SQL for that of a row.
+
+    Without `running` periods only those that had ended when they were judged: the targets of the others are gone.
+    """
+    ended = "" if running else " AND evaluated_at >= period_end"
     names = ["status", "attainment", "ifNull(target_value, target_max)", "evaluated_at"]
     # as one tuple, for argMax leaves nulls out
     latest = f"argMax(({', '.join(names)}), (final, evaluated_at)) AS Latest"
     return f"""LEFT JOIN (
   SELECT period_start AS Start, series AS Series, {latest},
     Latest.1 AS Status, Latest.2 AS Attainment, Latest.3 AS Target, Latest.4 AS EvaluatedAt
-  FROM kpi_status FINAL WHERE kpi = {quoted(kpi.name)} AND grain = {quoted(grain)} GROUP BY period_start, series
+  FROM kpi_status FINAL WHERE kpi = {quoted(kpi.name)} AND grain = {quoted(grain)}{ended} GROUP BY period_start, series
 ) AS judged ON judged.Start = window_start AND judged.Series = {series}"""
 
 

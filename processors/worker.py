@@ -130,10 +130,18 @@ class Worker:
         await self.flush(consumer)
         end = await self._until_it_works("finish", self._writer.last_event_time)
         await self.flush(consumer, input_end=end)
+        await self._rebuilt()
+        return end
+
+    async def settle(self) -> None:
+        """Write everything taken so far, and wait until nothing is left to rebuild."""
+        await self.flush(self.app.consumer)
+        await self._rebuilt()
+
+    async def _rebuilt(self) -> None:
         while not await self._background.wait():
             self._rebuild()
             await asyncio.sleep(0.1)
-        return end
 
     async def adopt(self, catalog: Catalog) -> None:
         """Go on with other KPIs, from the next batch on. Returns when they are in force."""

@@ -64,6 +64,7 @@ def conversions(kpi: ConversionKpi, events: Sequence[Happened], by: Sequence[str
             and then.row[kpi.entity] == base.row[kpi.entity]
             and all(base.row[name] is not None and base.row[name] == then.row[name] for name in kpi.constant)
             and base.time <= then.time < base.time + kpi.window
+            and (kpi.base.event != kpi.conversion.event or base.time < then.time)
         ]
         share = found[window_start(kpi.base_grain, base.time, kpi.zone), _dims(base, by)]
         share.count += 1

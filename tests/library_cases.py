@@ -1,6 +1,7 @@
 """For every entry of the KPI library: a few events, and its value in February 2026 as computed by hand.
 
-Days are of 2026 and in UTC. Values are written as the arithmetic that gives them, from the events above them. Events that must not count are among the others, so that a template that forgot a filter gives another value.
+Days are of 2026 and in UTC. Values are written as the arithmetic that gives them, from the events above them.
+Events that must not count are among the others, so that a template that forgot a filter gives another value.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from processors_fakes import Sent
+from reports_fakes import report
 
-__all__ = ["CASES", "REPORTS", "WAITING", "Case", "World", "report"]
+__all__ = ["CASES", "REPORTS", "Case", "World"]
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 _ids = itertools.count(1)
@@ -22,16 +24,6 @@ def on(day: str, type: str, **data: Any) -> Sent:
     """An event of a type on a day (`02-03`, at noon) or at a time of one (`02-03 15:30`) of 2026."""
     at = datetime.strptime(f"2026-{day}" if " " in day else f"2026-{day} 12:00", "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
     return Sent(id=f"e{next(_ids)}", time=at, type=type, data=data)
-
-
-def report(kpi: str, period: str, value: float) -> Sent:
-    """What somebody reported for a period."""
-    return Sent(
-        id=f"{kpi}-{period}",
-        time=datetime(2026, 4, 1, 12, tzinfo=UTC),
-        type="onpace.reported",
-        data={"kpi": kpi, "period": period, "value": value, "by": {}, "source": "survey", "note": "by hand"},
-    )
 
 
 @dataclass(frozen=True)
@@ -476,21 +468,19 @@ CASES["engineering"] = World(
     },
 )
 
-WAITING = (
-    "customer.brand_favourability",
-    "marketing.search_ranking",
-    "people.employee_satisfaction",
-    "people.salary_competitiveness",
-)
-"""Entries whose type the engine does not compute yet; a test fails as soon as it does, so that this becomes empty."""
-
 REPORTS: dict[str, tuple[Sent, ...]] = {
-    "customer": (report("brand_favourability", "2025-Q4", 0.38), report("brand_favourability", "2026-Q1", 0.41)),
-    "people": (
-        report("employee_satisfaction", "2025-Q4", 68.0),
-        report("employee_satisfaction", "2026-Q1", 71.5),
-        report("salary_competitiveness", "2025", 0.97),
+    "customer": (
+        report("r1", "brand_favourability", "2025-Q4", 0.38),
+        report("r2", "brand_favourability", "2026-Q1", 0.41),
     ),
-    "marketing": (report("search_ranking", "2026-W06", 9.1), report("search_ranking", "2026-W07", 8.4)),
+    "people": (
+        report("r1", "employee_satisfaction", "2025-Q4", 68.0),
+        report("r2", "employee_satisfaction", "2026-Q1", 71.5),
+        report("r3", "salary_competitiveness", "2025", 0.97),
+    ),
+    "marketing": (
+        report("r1", "search_ranking", "2026-W06", 9.1),
+        report("r2", "search_ranking", "2026-W07", 8.4),
+    ),
 }
-"""What was reported, by domain: 2026-W07 begins on 9 February."""
+"""What was reported, by domain; 2026-W07 begins on 9 February."""

@@ -108,7 +108,7 @@ def test_every_command_has_a_help_of_its_own() -> None:
     """And the first page names them all."""
     names = ["up", "gateway", "process", "alert", "validate", "schema", "query", "status", "migrate", "emit", "replay"]
     page = output("--help")
-    known = (*names, "dashboards", "dlq", "rebuild", "topics")
+    known = (*names, "dashboards", "dlq", "lint", "rebuild", "topics")
     assert all(re.search(rf"^│ {name} ", page, re.MULTILINE) for name in known)
     assert "--exit" in output("up", "--help")
 

@@ -32,6 +32,7 @@ DRIVERS = {
 }
 CORE = [
     *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config").glob("*.py")),
+    *sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "config" / "lint").glob("*.py")),
     "processors/expressions.py",
 ]
 
