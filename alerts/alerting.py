@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from onpace.alerts.evaluation import Transition
 from onpace.alerts.judgement import Due, target_in_force
 from onpace.alerts.judging import Progress, StatusBoard
+from onpace.alerts.overdue import Late, overdue_verdict
 from onpace.alerts.reading import SeriesKey, SeriesReader, SourceTimes
 from onpace.alerts.rules import Verdict, no_data_verdict, pace_verdict, threshold_verdict
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
@@ -16,6 +17,7 @@ from onpace.alerts.states import Alert, AlertId, step
 from onpace.alerts.status import KpiStatus
 from onpace.config.calendar import Period, window_start
 from onpace.config.catalog import Catalog
+from onpace.config.kpi_entities import REPORT
 from onpace.config.open_time import closed_through
 from onpace.config.rules import NoDataRule, PaceRule, ThresholdRule
 
@@ -48,6 +50,8 @@ class Look:
     live: bool
     """False in a replay: then the clock is the watermark and silence means nothing."""
     patience: Patience
+    late: Late = field(default_factory=dict)
+    """KPIs with overdue reports."""
 
 
 class AlertBook:
@@ -168,15 +172,21 @@ class AlertBook:
 
     def _no_data(self, rule: NoDataRule, look: Look) -> None:
         kpi = self._catalog.kpi(rule.kpi)
-        names = self._catalog.event_types(kpi)
+        names = [name for name in self._catalog.event_types(kpi) if name != REPORT]
+        late = look.late.get(rule.kpi, ())
+        if late or not names:
+            self._step_rule(rule, overdue_verdict(rule, late, look.now), look)
+            return
         sources = {name: look.sources[name] for name in names if name in look.sources}
         if any(behind(source, look.now, look.patience) for source in sources.values()):
             return
         last = {name: last_seen(sources[name]) if name in sources else None for name in names}
         known = min((known_until(source, look.now) for source in sources.values()), default=look.now)
+        self._step_rule(rule, no_data_verdict(rule, last, known, kpi.calendar), look)
+
+    def _step_rule(self, rule: NoDataRule, verdict: Verdict, look: Look) -> None:
         alert = self._alert(Alert(rule.name, rule.kpi, severity=rule.severity))
-        alert = self._advance(alert, no_data_verdict(rule, last, known, kpi.calendar), hold=rule.hold, at=look.now)
-        self.alerts[alert.identity] = alert
+        self.alerts[alert.identity] = self._advance(alert, verdict, hold=rule.hold, at=look.now)
 
     def _pipeline(self, look: Look) -> None:
         """One alert for each silent source; while the pipeline is behind, one for that, and silence says nothing."""

@@ -14,7 +14,7 @@ from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.states import AlertState
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
-from onpace.config.kpi_entities import Kpi
+from onpace.config.kpi_entities import Kpi, ReportedKpi
 from onpace.config.privacy import shared_kpis
 
 __all__ = ["KpiCollector"]
@@ -58,6 +58,7 @@ def _families() -> dict[str, GaugeMetricFamily]:
         "status": gauge("onpace_kpi_status", "1 for the status that holds, 0 for the others.", "kpi", "status"),
         "complete": gauge("onpace_kpi_complete_timestamp_seconds", "Everything before this instant is complete."),
         "stale": gauge("onpace_kpi_stale", "1 when a source of the KPI is silent or behind."),
+        "overdue": gauge("onpace_report_overdue", "Ended periods whose reported value is missing although it is due."),
         "alerts": gauge("onpace_alerts", "Alerts by state.", "rule", "kpi", "severity", "state"),
     }
 
@@ -67,6 +68,8 @@ def _add_kpi(families: dict[str, GaugeMetricFamily], kpi: Kpi, evaluation: Evalu
         if value is not None:
             families[family].add_metric([kpi.name], value)
 
+    if isinstance(kpi, ReportedKpi):
+        add("overdue", sum(len(late.periods) for late in evaluation.late.get(kpi.name, ())))
     if status := evaluation.headline(kpi):
         add("value", status.actual)
         add("target", status.target_value)

@@ -20,6 +20,7 @@ from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose
+from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
@@ -58,6 +59,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
+        reports: ReportSource | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -66,6 +68,7 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._patience = patience or Patience()
+        self._reports = reports
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -134,8 +137,9 @@ class Engine:
         stale = stale_sources(self._catalog, sources, now, self._patience) if live else {}
         progress = {name: self._progress(kpi, now, stale) for name, kpi in self._catalog.kpis.items()}
         judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
-        statuses = with_guardrails(self._catalog, judged, board.known)
-        return Look(now, progress, statuses, sources, stale, live, self._patience)
+        late = late_reports(self._catalog, self._reports.overdue(now)) if self._reports else {}
+        statuses = with_guardrails(self._catalog, with_reasons(judged, late), board.known)
+        return Look(now, progress, statuses, sources, stale, live, self._patience, late)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -160,6 +164,7 @@ class Engine:
             alerts=tuple(stepped.alerts.values()),
             transitions=tuple(stepped.transitions),
             stale=look.stale,
+            late=look.late,
         )
 
     def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from onpace.alerts.overdue import Late
 from onpace.alerts.rules import Inputs
 from onpace.alerts.states import Alert, AlertState
 from onpace.alerts.status import KpiStatus, target_series
@@ -27,11 +28,12 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The value so far today of a KPI that has no target."""
+    """The value so far today of a KPI that has no target, or in its last period if those are longer than a day."""
 
     value: float | None
     as_of: datetime | None
     stale: bool
+    period: str = "today"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Evaluation:
     transitions: tuple[Transition, ...] = ()
     stale: Mapping[str, str] = field(default_factory=dict)
     """Stale event types, each with the reason."""
+    late: Late = field(default_factory=dict)
+    """KPIs with overdue reports, their own or those they are made of."""
 
     def headline(self, kpi: Kpi) -> KpiStatus | None:
         """The status of the KPI's headline target in the latest period it is judged in."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from onpace.alerts.climbs import climb_of
 from onpace.alerts.evaluation import Reading
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
 from onpace.alerts.reading import SeriesReader, Span
@@ -70,7 +71,8 @@ class _Past:
     @classmethod
     def of(cls, judgement: Judgement) -> _Past:
         """That of one judgement."""
-        hour = window_start(Grain.HOUR, judgement.now, judgement.kpi.zone) if judgement.baseline else None
+        goes_by = judgement.baseline or judgement.foot
+        hour = window_start(Grain.HOUR, judgement.now, judgement.kpi.zone) if goes_by else None
         return cls(judgement.past_spans(), hour)
 
 
@@ -140,7 +142,8 @@ class StatusBoard:
     def judgement(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> Judgement:
         """What is to be judged, as of the KPI's W."""
         grain, adds = self._catalog.base_grain(kpi), self._catalog.accumulates(kpi)
-        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now)
+        climb = climb_of(self._catalog, kpi, due.period)
+        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now, climb)
 
     def judge(self, kpi: Kpi, progress: Progress, now: datetime) -> list[KpiStatus]:
         """The KPI's statuses at `now`, of its current periods and of ended ones that are not final. Changes nothing."""
@@ -160,12 +163,17 @@ class StatusBoard:
         return read_statuses(self._reader, judgements, self._past)
 
     def read(self, kpi: Kpi, progress: Progress) -> Reading:
-        """The KPI's value so far today, for one without a target."""
+        """The value so far today of a KPI without a target; where its periods are longer, in the last complete one."""
         if progress.as_of is None:
             return Reading(None, None, bool(progress.stale))
-        start, _ = period_containing(Grain.DAY, progress.as_of, kpi.calendar).bounds(kpi.calendar)
+        base = self._catalog.base_grain(kpi)
+        longer = base.rank > Grain.DAY.rank
+        last = progress.as_of - timedelta(microseconds=1) if longer else progress.as_of
+        period = period_containing(base if longer else Grain.DAY, last, kpi.calendar)
+        start, _ = period.bounds(kpi.calendar)
         values = self._reader.values(kpi.name, [(start, progress.as_of)], {}) if start < progress.as_of else [None]
-        return Reading(finite(values[0]), progress.as_of, bool(progress.stale))
+        words = str(period) if longer else "today"
+        return Reading(finite(values[0]), progress.as_of, bool(progress.stale), words)
 
     def _due(self, kpi: Kpi, progress: Progress, now: datetime) -> tuple[list[Due], list[Due]]:
         """What is not final, and of what is final the newest periods of each target; both in order."""

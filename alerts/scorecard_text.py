@@ -206,6 +206,7 @@ def _key_result(result: KeyResultState) -> dict[str, Any]:
     status = result.status
     return {
         "kpi": status.kpi,
+        "title": result.measure.kpi.title or status.kpi,
         "series": dict(status.series),
         "period": status.period,
         "from": status.baseline,

@@ -12,12 +12,13 @@ from rich.text import Text
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
+from onpace.alerts.overdue import words
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import Kpi
 from onpace.config.privacy import for_owner, shown_to
 
-__all__ = ["status_document", "status_page", "status_rows", "status_table"]
+__all__ = ["overdue_lines", "status_document", "status_page", "status_rows", "status_table"]
 
 COLOURS = {
     "on_track": "green",
@@ -120,18 +121,20 @@ def _previous(headline: KpiStatus | None, evaluation: Evaluation) -> dict[str, A
 
 def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[str, Any]:
     cells: dict[str, Any] = {"kpi": kpi.name, "title": _title(kpi), "unit": kpi.unit, "direction": kpi.direction}
+    overdue = words(evaluation.late.get(kpi.name, ()))
+    cells["overdue"] = overdue
     if status is None:
         reading = evaluation.readings.get(kpi.name)
         return cells | {
             "series": {},
-            "period": "today",
+            "period": reading.period if reading else "today",
             "value": finite(reading.value) if reading else None,
             **dict.fromkeys(("target", "target_min", "target_max", "expected", "gap", "attainment", "baseline")),
             "status": "no_target",
             "stale": reading.stale if reading else False,
             "final": False,
             "complete_until": _time(reading.as_of) if reading else None,
-            "reason": "no target",
+            "reason": overdue or "no target",
             "guardrails": "",
         }
     return cells | {
@@ -183,16 +186,23 @@ def status_table(evaluation: Evaluation, catalog: Catalog, owner: str | None = N
     return table
 
 
+def overdue_lines(evaluation: Evaluation, catalog: Catalog, owner: str | None = None) -> list[str]:
+    """A line for each KPI that waits for a report, to stand beneath the table."""
+    rows = status_rows(evaluation, catalog, owner)
+    return list(dict.fromkeys(row["overdue"] for row in rows if row["overdue"]))
+
+
 def _add_line(table: Table, cells: dict[str, Any], title: str) -> None:
-    words = cells["status"].replace("_", " ") + (", stale" if cells["stale"] else "")
-    words += f", {cells['guardrails']}" if cells["guardrails"] else ""
+    said = cells["status"].replace("_", " ") + (", stale" if cells["stale"] else "")
+    said += ", overdue" if cells["overdue"] else ""
+    said += f", {cells['guardrails']}" if cells["guardrails"] else ""
     until = datetime.fromisoformat(cells["complete_until"]).strftime("%m-%d %H:%M") if cells["complete_until"] else "–"
     table.add_row(
         f"{title}{f' [{unit}]' if (unit := cells['unit']) else ''}".replace("[", r"\["),
         format_value(cells["value"]),
         _target_words(cells),
         format_value(cells["gap"]),
-        Text(words, style=COLOURS.get(cells["status"], "dim")),
+        Text(said, style=COLOURS.get(cells["status"], "dim")),
         cells["period"],
         until,
     )

@@ -6,7 +6,7 @@ What is recorded decides, not when somebody edited a file: a version counts from
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -123,12 +123,21 @@ class TargetHistory:
         if not labels:
             return [target for target in kpi.targets if target.grain == grain and target_series(target) == series]
         moment = max(end, min(versions[0].first_seen for versions in labels) + _MICROSECOND)
-        seen = [[version for version in versions if version.first_seen < moment] for versions in labels]
-        found = [target for versions in seen if versions and (target := self._read(versions[-1]))]
-        periods = {target.label: target.period for target in kpi.targets}  # as the KPI file's calendar has them
-        return [one.model_copy(update={"period": periods.get(one.label, one.period)}) for one in found]
+        found = [_latest_before(moment, versions) for versions in labels]
+        targets = [target for version in found if version and (target := self._read(version))]
+        return [_with_period_of(kpi, target) if target.period else target for target in targets]
 
     def _read(self, version: TargetVersion) -> Target | None:
         if version.spec not in self._targets:
             self._targets[version.spec] = read_spec(version.spec)
         return self._targets[version.spec]
+
+
+def _latest_before(moment: datetime, versions: Sequence[TargetVersion]) -> TargetVersion | None:
+    return next((version for version in reversed(versions) if version.first_seen < moment), None)
+
+
+def _with_period_of(kpi: Kpi, target: Target) -> Target:
+    """With the period as the KPI's file has it, where it is still there: a label alone may not say all about it."""
+    filed = next((one.period for one in kpi.targets if one.label == target.label), target.period)
+    return target.model_copy(update={"period": filed})

@@ -6,7 +6,13 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from onpace.config.catalog import Catalog
-from onpace.config.checks_events import ANY, check_dimensions, check_expression
+from onpace.config.checks_events import (
+    ANY,
+    MAX_DIMENSIONS,
+    RESERVED_DIMENSIONS,
+    check_dimensions,
+    check_expression,
+)
 from onpace.config.kpi import CumulativeKpi, EventType
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, EntityKpi, ReportedKpi, RetentionKpi
 from onpace.config.offsets import Shift
@@ -16,6 +22,8 @@ from onpace.config.terms import reach_of, terms_of
 from onpace.config.yaml_lines import Place
 
 __all__ = ["check_cumulative", "check_entity", "check_reported"]
+
+REPORT_COLUMNS = {"kpi", "period", "source", "note"}
 
 
 def check_entity(kpi: EntityKpi, declared: Mapping[str, EventType | None], place: Place, report: Report) -> None:
@@ -71,10 +79,18 @@ def _check_conversion(
 
 
 def check_reported(kpi: ReportedKpi, place: Place, report: Report) -> None:
-    """Report dimensions that are given twice."""
+    """Report too many dimensions, those that are given twice, and names that views and reports need."""
+    subject = f"kpi '{kpi.name}'"
+    if len(kpi.dimensions) > MAX_DIMENSIONS:
+        report.add(place.at("dimensions"), f"{subject}: {len(kpi.dimensions)} dimensions; at most {MAX_DIMENSIONS}")
     for index, name in enumerate(kpi.dimensions):
+        where = place.at("dimensions", index)
         if name in kpi.dimensions[:index]:
-            report.add(place.at("dimensions", index), f"kpi '{kpi.name}': dimension '{name}' is given twice")
+            report.add(where, f"{subject}: dimension '{name}' is given twice")
+        elif name in RESERVED_DIMENSIONS:
+            report.add(where, f"{subject}: dimension '{name}' is named like a column of the KPI's views")
+        elif name in REPORT_COLUMNS:
+            report.add(where, f"{subject}: dimension '{name}' is named like a column of reports: name it otherwise")
 
 
 def check_cumulative(kpi: CumulativeKpi, catalog: Catalog, place: Place, report: Report) -> None:

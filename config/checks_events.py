@@ -13,11 +13,20 @@ from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
 from onpace.config.expressions import ExpressionError, Kind, expression_kind, parse_event_expression
 from onpace.config.kpi import EventType, SimpleKpi
+from onpace.config.kpi_entities import REPORT
 from onpace.config.properties import property_kinds
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
 
-__all__ = ["ANY", "check_dimensions", "check_events", "check_expression", "check_simple"]
+__all__ = [
+    "ANY",
+    "MAX_DIMENSIONS",
+    "RESERVED_DIMENSIONS",
+    "check_dimensions",
+    "check_events",
+    "check_expression",
+    "check_simple",
+]
 
 MAX_DIMENSIONS = 8
 VIEW_COLUMNS = {"window_start", "window_end", "value", "numerator", "denominator", "complete", "revision", "start"}
@@ -37,6 +46,9 @@ def check_events(found: Declarations, report: Report) -> dict[str, EventType]:
 
 
 def _check_event(event: EventType, place: Place, subject: str, report: Report) -> bool:
+    if event.name == REPORT:
+        report.add(place, f"{subject}: is declared by itself where KPIs are reported: leave it out")
+        return False
     if event.expected_every == timedelta(0):
         report.add(place.at("expected_every"), f"{subject}: expected_every must be longer than 0s")
     for index, name in enumerate(event.required):

@@ -9,7 +9,7 @@ from datetime import timedelta
 from onpace.config.catalog import Catalog
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
-from onpace.config.kpi_entities import Kpi
+from onpace.config.kpi_entities import REPORT, Kpi
 from onpace.config.reports import Report
 from onpace.config.rules import NoDataRule, PaceRule, Rule, ThresholdRule
 from onpace.config.yaml_lines import Place
@@ -64,8 +64,14 @@ def _check_kind(rule: Rule, catalog: Catalog, place: Place, subject: str, report
                 report.add(place, f"{subject}: {message}")
             if kpi:
                 _check_windows(rule, kpi, catalog, place=place, subject=subject, report=report)
-        case NoDataRule() if rule.after == timedelta(0):
-            report.add(place.at("after"), f"{subject}: after must be longer than 0s")
+        case NoDataRule() if kpi and rule.after == timedelta(0) and not _only_reported(kpi, catalog):
+            wrong = "must be longer than 0s" if "after" in rule.model_fields_set else "is missing, as in after: 2h"
+            report.add(place.at("after"), f"{subject}: after {wrong}")
+
+
+def _only_reported(kpi: Kpi, catalog: Catalog) -> bool:
+    """Whether no machine sends what it is made of."""
+    return set(catalog.event_types(kpi)) == {REPORT}
 
 
 def _bound_problems(rule: ThresholdRule) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel
@@ -28,6 +29,7 @@ from onpace.config.kpi import (
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, ReportedKpi, RetentionKpi
 from onpace.config.reports import Report, keys_of
 from onpace.config.rules import Channel, NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
 __all__ = ["Declarations", "Declared", "Defaults", "collect"]
@@ -69,6 +71,8 @@ class Defaults(Model):
     owner: str | None = None
     lateness: Duration | None = None
     calendar: str | None = None
+    currency: str | None = None
+    """The unit of library KPIs that are in money."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ class Declarations:
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
     """Build every declaration of every file."""
     found = Declarations()
+    builders: list[tuple[_Builder, dict[str, Any], Place]] = []
     for document in documents:
         content, top = document.content, Place(document)
         if not isinstance(content, dict):
@@ -111,10 +116,20 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
-        for section, build in builder.sections().items():
+        builders.append((builder, content, top))
+    uses = Uses(_kpi_names(documents), {name: declared.model for name, declared in found.events.items()}, report)
+    for builder, content, top in builders:
+        for section, build in builder.sections(uses).items():
             for name, spec, place in _listed(content.get(section), top.at(section), report):
                 build(name, spec, place)
     return found
+
+
+def _kpi_names(documents: list[Document]) -> set[str]:
+    """The names of all KPIs that the files declare themselves."""
+    sections = [document.content.get("kpis") for document in documents if isinstance(document.content, dict)]
+    specs = [spec for section in sections if isinstance(section, list) for spec in section if isinstance(spec, dict)]
+    return {spec["name"] for spec in specs if isinstance(spec.get("name"), str)}
 
 
 def _waivers(content: Any, section: Place, report: Report) -> Iterator[Declared[Waiver]]:
@@ -194,15 +209,31 @@ class _Builder:
         self.environment = environment
         self.report = report
 
-    def sections(self) -> dict[str, Any]:
+    def sections(self, uses: Uses) -> dict[str, Any]:
         """How each section's declarations are built."""
+        kpi = partial(self.kpi_or_use, uses=uses)
         return {
             "calendars": self.calendar,
             "objectives": self.objective,
-            "kpis": self.kpi,
+            "kpis": kpi,
             "channels": self.channel,
             "rules": self.rule,
         }
+
+    def kpi_or_use(self, name: str, spec: dict[str, Any], place: Place, uses: Uses) -> None:
+        """A KPI, or what a `use` of the library comes to."""
+        if "use" not in spec:
+            self.kpi(name, spec, place)
+            return
+        expansion = uses.expand(name, spec, place, self.defaults.currency)
+        if expansion is None:
+            self._declare(self.found.kpis, name, place, f"kpi '{name}'", None)
+            return
+        for event, content in expansion.events.items():
+            if event not in self.found.events:
+                self.event(event, dict(content), place)
+        for part, content in expansion.kpis:
+            self.kpi(part, content, place)
 
     def event(self, name: str, spec: dict[str, Any], place: Place) -> None:
         subject = f"event '{name}'"

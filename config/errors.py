@@ -3,6 +3,7 @@
 OnPaceError                 a message for a person: names the subject and the next action
 ├── ConfigError             KPI files or settings are wrong; carries every problem found
 ├── InvalidEvent            one event is wrong; it goes to the dead letters with its reason
+├── InvalidReport           a value that somebody reports cannot be taken
 ├── UnknownName             a KPI, rule or topic that does not exist (with a suggestion)
 ├── DataFolderBusy          another process holds the data folder
 ├── PortBusy                the address to listen on is taken
@@ -21,6 +22,7 @@ __all__ = [
     "ConfigError",
     "DataFolderBusy",
     "InvalidEvent",
+    "InvalidReport",
     "OnPaceError",
     "PortBusy",
     "Problem",
@@ -62,6 +64,10 @@ class InvalidEvent(OnPaceError):
         self.reason = reason
         self.field = field
         super().__init__(message)
+
+
+class InvalidReport(OnPaceError):
+    """A reported value that cannot be taken: says what it should be."""
 
 
 class UnknownName(OnPaceError):

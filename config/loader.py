@@ -17,6 +17,7 @@ from onpace.config.checks_rules import check_channels, check_rules
 from onpace.config.checks_waivers import check_waivers
 from onpace.config.declarations import Declarations, Declared, collect
 from onpace.config.errors import ConfigError, Problem
+from onpace.config.reporting import with_reports
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Document, read_document
 
@@ -78,7 +79,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     check_owners(found, report)
     check_waivers(found, report)
     return Catalog(
-        events=events,
+        events=with_reports(events, kpis.values()),
         kpis=kpis,
         objectives=_models(found.objectives),
         channels=_models(found.channels),

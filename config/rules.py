@@ -107,10 +107,11 @@ class PaceRule(RuleCommon):
 
 
 class NoDataRule(RuleCommon):
-    """Fires when no event of the KPI's inputs has arrived for `after`."""
+    """Fires when no event of the KPI's inputs has arrived for `after`, or a reported value is overdue."""
 
     when: Literal["no_data"]
-    after: Duration
+    after: Duration = timedelta(0)
+    """For KPIs that people report: how long it must be overdue already."""
 
 
 Rule = ThresholdRule | PaceRule | NoDataRule

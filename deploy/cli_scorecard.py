@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +15,7 @@ from onpace.deploy.stores import catalog_of, open_store
 
 if TYPE_CHECKING:
     from onpace.alerts.scorecard import Scorecard
-    from onpace.config.calendar import Calendar, Period
+    from onpace.config.calendar import Period
 
 __all__ = ["add_to"]
 
@@ -54,19 +53,10 @@ def scorecard(
     with open_store(settings, catalog) as store:
         from prometheus_client import CollectorRegistry
 
-        from onpace.alerts.history import ClickHouseHistory
-        from onpace.alerts.scorecard import Selection
-        from onpace.alerts.scorecard_reading import ScorecardReader
         from onpace.deploy.wiring import AlertPart
 
         alerts = AlertPart(settings, catalog, store, CollectorRegistry())
-        found = alerts.preview()
-        chosen = asked or _quarter(found.now, catalog)
-        _check_begun(chosen, found.now, catalog)
-        statuses = [*ClickHouseHistory(store).statuses(), *found.statuses]
-        card = ScorecardReader(catalog, alerts.reader, statuses).read(
-            Selection(chosen, found.now, owner, team, _calendar(catalog))
-        )
+        card = alerts.scorecard(alerts.preview(), asked, owner, team)
     _print(card, format)
 
 
@@ -84,27 +74,6 @@ def _period(text: str) -> Period:
         return Period.parse(text)
     except ValueError as exc:
         raise OnPaceError(f"--period: {exc}") from None
-
-
-def _calendar(catalog: Catalog) -> Calendar:
-    """That of the first KPI."""
-    from onpace.config.calendars import calendar_of
-
-    return next((kpi.calendar for kpi in catalog.kpis.values()), calendar_of("UTC", None))
-
-
-def _quarter(now: datetime, catalog: Catalog) -> Period:
-    from onpace.config.calendar import Grain, period_containing
-
-    return period_containing(Grain.QUARTER, now, _calendar(catalog))
-
-
-def _check_begun(period: Period, now: datetime, catalog: Catalog) -> None:
-    begins = period.bounds(_calendar(catalog))[0]
-    if begins >= now:
-        raise OnPaceError(
-            f"{period} begins after {now:%Y-%m-%d %H:%M} UTC, as of when it is judged: choose an earlier one"
-        )
 
 
 def _print(card: Scorecard, format: CardFormat) -> None:

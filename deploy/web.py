@@ -14,8 +14,10 @@ from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from onpace.alerts.scorecard_text import scorecard_document
 from onpace.alerts.status_page import status_document, status_page
-from onpace.config.errors import OnPaceError
+from onpace.config.calendar import Period
+from onpace.config.errors import OnPaceError, StoreUnavailable
 from onpace.deploy.dead_letters import DeadLetters, Place
 from onpace.deploy.sockets import url_of
 from onpace.deploy.wiring import AlertPart, version
@@ -70,6 +72,23 @@ def _add_status(app: FastAPI, alerts: AlertPart) -> None:
         if latest is None:
             return {"now": None, "alerts": [], "stale_sources": [], "kpis": []}
         return status_document(latest, alerts.catalog)
+
+    @app.get("/api/scorecard", tags=["status"])
+    def scorecard(period: str | None = None, team: str | None = None) -> JSONResponse:
+        """Objectives and KPIs by perspective, of a period such as 2026-Q4 or 2026-10; by default the current quarter.
+
+        What is individual is not in it. 422 for a period that is none or has not begun, 503 while nothing is known.
+        """
+        latest = alerts.engine.latest
+        if latest is None:
+            return JSONResponse({"error": "nothing has been evaluated yet"}, 503)
+        try:
+            asked = Period.parse(period) if period else None
+            return JSONResponse(scorecard_document(alerts.scorecard(latest, asked, team=team)))
+        except StoreUnavailable as exc:
+            return JSONResponse({"error": str(exc)}, 503)
+        except (OnPaceError, ValueError) as exc:
+            return JSONResponse({"error": str(exc)}, 422)
 
 
 def dead_letter_router(letters: DeadLetters) -> APIRouter:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed
 from time import monotonic
+from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
@@ -17,8 +18,11 @@ from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
+from onpace.alerts.scorecard import Scorecard, Selection
+from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import senders_for
 from onpace.alerts.staleness import Patience
+from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
 from onpace.config.settings import Settings
@@ -31,6 +35,7 @@ from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
 from onpace.processors.reader import Reader
 from onpace.processors.rebuild import Rebuilder
+from onpace.processors.reports import Reports
 from onpace.processors.worker import Worker
 from onpace.processors.writer import StoreWriter
 
@@ -147,7 +152,13 @@ class AlertPart:
         self.reader = Reader(self._store, self.catalog)
         history = ClickHouseHistory(self._store)
         self.engine = Engine(
-            self.catalog, self.reader, history, self.dispatcher, metrics=self._metrics, patience=self._patience
+            self.catalog,
+            self.reader,
+            history,
+            self.dispatcher,
+            metrics=self._metrics,
+            patience=self._patience,
+            reports=Reports(self._store, self.catalog),
         )
 
     def preview(self) -> Evaluation:
@@ -156,6 +167,22 @@ class AlertPart:
         if ends:
             return self.engine.preview(self.replay_now(max(ends)), live=False)
         return self.engine.preview(now())
+
+    def scorecard(
+        self, found: Evaluation, period: Period | None, owner: str | None = None, team: str | None = None
+    ) -> Scorecard:
+        """The scorecard of a period, by default the quarter of the evaluation; read beside whatever the engine does.
+
+        Raises OnPaceError for a period that has not begun, and StoreUnavailable.
+        """
+        calendar = next((kpi.calendar for kpi in self.catalog.kpis.values()), Calendar(ZoneInfo("UTC")))
+        chosen = period or period_containing(Grain.QUARTER, found.now, calendar)
+        if chosen.bounds(calendar)[0] >= found.now:
+            at = f"{found.now:%Y-%m-%d %H:%M} UTC"
+            raise OnPaceError(f"{chosen} begins after {at}, as of which it is: choose an earlier one")
+        statuses = [*ClickHouseHistory(self._store).statuses(), *found.statuses]
+        reader = ScorecardReader(self.catalog, Reader(self._store, self.catalog), statuses)
+        return reader.read(Selection(chosen, found.now, owner, team, calendar))
 
     def replay_now(self, last_event: datetime) -> datetime:
         """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""

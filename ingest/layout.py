@@ -70,7 +70,8 @@ def column_kind(schema: Mapping[str, Any]) -> tuple[Kind, int]:
 
 def build_layout(schema: Mapping[str, Any]) -> Layout:
     """Turn the schema of an object into a struct."""
-    builder = _Builder(any(word in json.dumps(schema, default=str) for word in REFERENCES))
+    referring = any(word in json.dumps(schema, default=str) for word in REFERENCES)
+    builder = _Builder(referring or not schema.keys() <= NESTED)
     struct = builder.struct(schema, ())
     return Layout(struct, builder.fields, builder.whole)
 

@@ -15,6 +15,7 @@ from jsonschema.exceptions import ValidationError
 
 from onpace.config.errors import InvalidEvent
 from onpace.config.kpi import EventType
+from onpace.config.reporting import PERIOD_FORMATS, is_period_of
 from onpace.ingest.decimals import scaled
 from onpace.ingest.times import parse_time
 
@@ -31,6 +32,16 @@ FORMATS = FormatChecker()
 @FORMATS.checks("date-time", raises=InvalidEvent)
 def _is_date_time(value: object) -> bool:
     return not isinstance(value, str) or parse_time(value) >= 0
+
+
+def _allow_periods(name: str) -> None:
+    @FORMATS.checks(name)
+    def is_period(value: object) -> bool:
+        return not isinstance(value, str) or is_period_of(PERIOD_FORMATS[name], value)
+
+
+for _name in PERIOD_FORMATS:
+    _allow_periods(_name)
 
 
 class JsonNumber(float):

@@ -22,9 +22,9 @@ from onpace.processors.aggregates import BIN_OFFSET, GAMMA
 from onpace.processors.calendar_sql import window_start_sql
 from onpace.processors.quoting import inner, quoted
 
-__all__ = ["balance_rows", "conversion_rows", "retention_rows"]
+__all__ = ["balance_rows", "conversion_rows", "fact_dimensions", "retention_rows"]
 
-_ORDER = "time, source, id, topic, incarnation, partition, offset"
+_ORDER = "time, source, id, incarnation, partition, offset"
 """The order of an entity's events; the place in the log decides between those that are equal for the format."""
 _BETWEEN = re.compile(r"window_start >= toDateTime\((\d+), 'UTC'\) AND window_start < toDateTime\((\d+), 'UTC'\)")
 _SHORTEST = {"day": 22 / 24, "week": 6.9, "month": 27.9, "quarter": 89.9, "year": 364.9}
@@ -84,8 +84,7 @@ def retention_rows(leaf: RetentionKpi, dims: Sequence[str], condition: str) -> s
     FROM (
       SELECT cohort.*, again.latest AS later, ifNull(again.found = 1 AND {returned}, 0) AS returned
       FROM (SELECT entity, latest, {window} AS window_start, {due} AS due{_columns(leaf.dimensions, dims, 1, "place")}
-        FROM (SELECT entity, min(time) AS first, max(offset) AS latest, {_first_dims(dims)} AS place
-          FROM facts WHERE {_mine(start)} AND {within.sql(first=None)} GROUP BY entity)
+        FROM ({_firsts(f"{_mine(start)} AND {within.sql(first=None)}", dims)})
         WHERE {condition}) AS cohort
       LEFT JOIN (SELECT entity, {came} AS period, max(offset) AS latest, 1 AS found
         FROM facts WHERE {_mine(back)} AND {within.sql(soonest, None if rolling else latest)}
@@ -95,7 +94,7 @@ def retention_rows(leaf: RetentionKpi, dims: Sequence[str], condition: str) -> s
 
 
 def balance_rows(leaf: BalanceKpi, dims: Sequence[str], condition: str) -> str:
-    """A SELECT of changes: of each event what its entity has from then on, and less what it had before.
+    """A SELECT of changes: of each event what its entity has from then on, less what it had before.
 
     `exact` and `total` of all changes up to an instant add up to the balance then. `dims` and `condition` as in
     `conversion_rows`; what an entity had is taken off under the dimension values that it had.
@@ -103,16 +102,25 @@ def balance_rows(leaf: BalanceKpi, dims: Sequence[str], condition: str) -> str:
     (changes,) = streams_of(leaf)
     within = _Within.of(condition, leaf.base_grain)
     start = window_start_sql(leaf.base_grain, leaf.calendar, "toDateTime(time, 'UTC')")
+    before = f"OVER (PARTITION BY entity ORDER BY {_ORDER} ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING)"
+    inside = f"FROM facts WHERE {_mine(changes)} AND {within.sql(first=None)}"
+    if not dims:
+        return f"""SELECT window_start, offset AS revision, holds.1 - held.1 AS exact, holds.2 - held.2 AS total
+    FROM (SELECT {start} AS window_start, offset, (exact, total) AS holds, any(holds) {before} AS held {inside})
+    WHERE {condition}"""
     return f"""SELECT window_start, offset AS revision{_columns(leaf.dimensions, dims, 1, "change.1")},
       change.2 AS exact, change.3 AS total
-    FROM (
-      SELECT {start} AS window_start, offset, {"dims" if dims else "''"} AS place, (place, exact, total) AS holds,
-        any((place, exact, total, 1)) OVER (PARTITION BY entity ORDER BY {_ORDER}
-          ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING) AS held
-      FROM facts WHERE {_mine(changes)} AND {within.sql(first=None)}
-    )
-    ARRAY JOIN if(held.4 = 1, [holds, (held.1, -held.2, -held.3)], [holds]) AS change
+    FROM (SELECT {start} AS window_start, offset, (dims, exact, total) AS holds, any(holds) {before} AS held {inside})
+    ARRAY JOIN if(held.1 IN ('', holds.1), [(holds.1, holds.2 - held.2, holds.3 - held.3)],
+      [holds, (held.1, -held.2, -held.3)]) AS change
     WHERE {condition}"""
+
+
+def fact_dimensions(leaf: ConversionKpi | BalanceKpi, dims: Sequence[str]) -> str:
+    """A SELECT with every combination of the dimensions `dims` that the leaf's rows have."""
+    constants = len(leaf.constant) if isinstance(leaf, ConversionKpi) else 0
+    columns = _columns(leaf.dimensions, dims, constants + 1).removeprefix(", ") or "1"
+    return f"SELECT DISTINCT {columns} FROM (SELECT DISTINCT dims FROM facts WHERE {_mine(streams_of(leaf)[0])})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +168,14 @@ def _columns(known: Collection[str], dims: Sequence[str], first: int, text: str 
     return "".join(f", JSONExtract({text}, {places[name]}, 'Nullable(String)') AS {inner(name)}" for name in dims)
 
 
-def _first_dims(dims: Sequence[str]) -> str:
-    return f"argMin(dims, ({_ORDER}))" if dims else "''"
+def _firsts(mine: str, dims: Sequence[str]) -> str:
+    """A SELECT of the time of each entity's first event, and of its dimension values if there are any."""
+    if not dims:
+        return f"SELECT entity, min(time) AS first, max(offset) AS latest FROM facts WHERE {mine} GROUP BY entity"
+    # the full order, which is slow, only for events of the same time
+    times = f"SELECT entity, min(time) FROM facts WHERE {mine} GROUP BY entity"
+    return f"""SELECT entity, min(time) AS first, max(offset) AS latest, argMin(dims, ({_ORDER})) AS place
+          FROM facts WHERE {mine} AND (entity, time) IN ({times}) GROUP BY entity"""
 
 
 def _sketch_bin(value: str) -> str:

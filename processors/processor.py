@@ -12,6 +12,7 @@ import polars as pl
 import structlog
 
 from onpace.config.catalog import Catalog
+from onpace.config.kpi_entities import REPORT
 from onpace.config.settings import ProcessorSettings
 from onpace.processors.dedup import DedupIndex
 from onpace.processors.facts import fact_rows
@@ -371,6 +372,7 @@ class Processor:
                         EPOCH + timedelta(milliseconds=partition.intake.last_arrival_ms.get(name, 0)),
                     )
                     for name, latest in partition.intake.max_event_us.items()
+                    if name != REPORT  # when somebody writes a number down says nothing about the stream
                 ]
                 partition.flushed = partition.position
             if input_end is not None:

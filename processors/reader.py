@@ -16,9 +16,8 @@ from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, st
 from onpace.config.terms import Term, span_of, terms_of, window_span
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.extents import Extent, begun_sql, first_of_stream, leaf_reached
-from onpace.processors.leaf_sql import leaf_rows
 from onpace.processors.placing import Placement, Spans, Windows
-from onpace.processors.report_sql import reported_until
+from onpace.processors.report_sql import reported_since, reported_until
 from onpace.processors.sql import dimension_select, merged_select
 from onpace.processors.windows import LATEST_US
 from onpace.processors.writer import EPOCH
@@ -136,7 +135,7 @@ class Reader:
         if (known := self._firsts.get(stream.definition)) is not None:
             return known
         if isinstance(leaf, ReportedKpi):
-            found = self._instant(f"SELECT min(window_start) FROM ({leaf_rows(leaf, leaf.dimensions, '1')})")
+            found = self._instant(reported_since(leaf))
         else:
             found = self._instant(first_of_stream(stream))
         if found is None:

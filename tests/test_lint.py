@@ -205,7 +205,11 @@ FINDS: dict[str, tuple[str, Change, str]] = {
         "has only lagging KPIs (revenue, conversion, shoppers): it shows only what has happened",
     ),
     "O603 no lagging": ("objective 'grow'", setting("revenue", role="leading"), "it shows effort and no result"),
-    "O604": ("objective 'grow'", objective(key_results=None), "has no key results"),
+    "O604": (
+        "objective 'grow'",
+        lambda content: (objective(key_results=None)(content), *(one.pop("targets", None) for one in content["kpis"])),
+        "has neither key results nor KPIs with targets",
+    ),
     "O605": ("owner 'sam'", of_owner("sam", 8), "answers for 8 KPIs with targets"),
     "O606": ("kpi 'idle'", adding(kpi("idle")), "is used by nobody"),
     "G701 a rate": ("kpi 'conversion'", setting("conversion", guardrails=None), "a rate also gets better"),
@@ -320,6 +324,7 @@ LEAVES: dict[str, Change] = {
             for at in range(2)
         )
     ),
+    "O604 KPIs with targets name it": objective(key_results=None),
     "O605 seven": both(setting("revenue", owner="sam"), of_owner("sam", 6)),
     "O606 a guardrail, an input, a volume and what drives": both(
         adding(kpi("volume"), kpi("early", drives=[{"kpi": "revenue", "lag": "1d"}])),

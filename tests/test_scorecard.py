@@ -18,10 +18,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier
 from rich.console import Console
-from stacks import onpace, output
+from stacks import Up, onpace, output, until
 
 from onpace.alerts.engine import Engine
 from onpace.alerts.scorecard import Scorecard, Selection, Trend
@@ -51,8 +52,8 @@ def orders() -> Iterator[tuple[int, datetime, float, str]]:
 class Fake:
     """An engine over a fake reader."""
 
-    def __init__(self) -> None:
-        self.catalog = load_catalog(SHOP, {})
+    def __init__(self, file: Path = SHOP) -> None:
+        self.catalog = load_catalog(file, {})
         placed = [Event(at, {"region": region}, amount) for _, at, amount, region in orders()]
         refunded = [Event(at) for number, at, *_ in orders() if number % 10 == 0]
         self.events = {"order.placed": placed, "order.refunded": refunded}
@@ -135,6 +136,16 @@ def test_an_objective_without_key_results_takes_the_kpis_that_name_it(fake: Fake
     assert (objective["progress"], objective["status"]) == (pytest.approx(0.75), "on_track")
     october = part(fake.document("2025-10"), "objective", "happy")
     assert (october["progress"], october["status"]) == (pytest.approx(0.05 / (4 / 31)), "missed")
+
+
+def test_an_objective_that_is_over_goes_by_the_targets_of_its_last_days(tmp_path: Path) -> None:
+    """The same for October only: 0.05 of 4/31, whatever November is like."""
+    file = tmp_path / "shop.yaml"
+    file.write_text(SHOP.read_text().replace("kind: aspirational, perspective", "period: 2025-10, perspective"))
+    objective = part(Fake(file).document("2025-Q4"), "objective", "happy")
+    assert objective["key_results"][0]["period"] == "2025-10"
+    assert (objective["progress"], objective["status"]) == (pytest.approx(0.05 / (4 / 31)), "missed")
+    assert objective["final"]
 
 
 def test_a_past_period_is_shown_as_it_ended(fake: Fake) -> None:
@@ -313,7 +324,7 @@ def test_status_and_scorecard_of_an_owner_hold_what_is_individual(shop: Path) ->
 
 @pytest.mark.e2e
 def test_a_target_that_changes_leaves_the_past_as_it_was(shop: Path) -> None:
-    """100 orders a month from now on: October keeps its 30, November has the 100. Last, for it changes the shop."""
+    """100 orders a month from now on: October keeps its 30, November has the 100. It changes the shop."""
     file = shop / "kpis" / "shop.yaml"
     text = file.read_text(encoding="utf-8")
     file.write_text(text.replace("targets: [{every: month, value: 30}]", "targets: [{every: month, value: 100}]"))
@@ -325,3 +336,27 @@ def test_a_target_that_changes_leaves_the_past_as_it_was(shop: Path) -> None:
         return orders["value"], orders["target"], orders["status"]
 
     assert [seen(period) for period in ("2025-10", "2025-11")] == [(31, 30, "met"), (30, 100, "missed")]
+
+
+@pytest.mark.e2e
+def test_the_running_stack_serves_it(shop: Path, fake: Fake) -> None:
+    """Beside its status page and to the command; nobody's individual goals are in it.
+
+    Last: it judges the shop by the clock, to which all of it is long past.
+    """
+    up = Up(shop / "data", "--kpis", shop / "kpis").until_ready()
+    try:
+        page = up.address("status page")
+
+        def asked(**parameters: str) -> httpx.Response:
+            return httpx.get(f"{page}/api/scorecard", params=parameters, timeout=20)
+
+        until(lambda: asked().status_code == 200, "the first evaluation")
+        document = asked(period="2025-10").json()
+        assert names(document) == names(fake.document("2025-10"))
+        assert part(document, "kpi", "revenue") == approximately(part(fake.document("2025-10"), "kpi", "revenue"))
+        assert names(asked(period="2025-10", team="shop").json()) == {"grow-q4", "revenue"}
+        assert json.loads(scorecard(shop, "--period", "2025-10", "--format", "json")) == approximately(document)
+        assert [asked(period=period).status_code for period in ("2025-13", "2999")] == [422, 422]
+    finally:
+        assert up.stop() == 0

@@ -35,11 +35,11 @@ def check_portfolio(scope: Scope) -> Iterator[Finding]:
 
 def _objective(scope: Scope, name: str) -> Iterator[Finding]:
     objective, kpis = scope.catalog.objectives[name], scope.linked(name)
-    if not objective.key_results:
+    if not objective.key_results and not any(kpi.targets for kpi in kpis):
         yield scope.objective(
             "O604",
             name,
-            "has no key results: its progress cannot be computed",
+            "has neither key results nor KPIs with targets: its progress cannot be computed",
             "add key_results: with where a KPI starts and where it should get, as in {kpi: revenue, from: 1, value: 2}",
         )
     listed = f"{len(kpis)} KPI{'' if len(kpis) == 1 else 's'}{_names(kpis)}"
