@@ -185,7 +185,11 @@ class AlertPart:
         return reader.read(Selection(chosen, found.now, owner, team, calendar))
 
     def replay_now(self, last_event: datetime) -> datetime:
-        """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""
+        """What time it is at the end of a replay: the furthest watermark, which is just past the last event.
+
+        That of weeks and longer windows is not just past it: by then another month may have begun.
+        """
         self.reader.sources()
-        marks = [mark for name in self.catalog.kpis if (mark := self.reader.watermark(name))]
+        found = [(self.catalog.base_grain(kpi), self.reader.watermark(name)) for name, kpi in self.catalog.kpis.items()]
+        marks = [mark for grain, mark in found if mark and grain.rank <= Grain.DAY.rank]
         return max(marks, default=last_event)
