@@ -109,3 +109,14 @@ def test_a_bare_zone_is_a_plain_calendar() -> None:
         period_containing(grain, at, Calendar(zone)) for grain in Grain if grain.step is None
     ]
     assert str(period_containing(Grain.FISCAL_YEAR, at, zone)) == "FY2026"
+
+
+def test_inputs_of_the_library_come_along_with_the_calendar(tmp_path: Path) -> None:
+    """A ratio of the library and the KPIs that it brings have the same windows."""
+    (tmp_path / "kpis.yaml").write_text(
+        "version: 1\ncalendars: [{name: us, week_start: sunday}]\n"
+        "kpis: [{name: ctr, use: library/marketing.click_through_rate, calendar: us}]\n"
+    )
+    found = load_catalog(tmp_path, {}).kpis
+    assert len(found) > 1
+    assert {kpi.calendar.week_start for kpi in found.values()} == {6}
