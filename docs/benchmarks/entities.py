@@ -2,7 +2,7 @@
 
     .venv/bin/python docs/benchmarks/entities.py [--facts 1000000] [--entities 50000]
 
-Facts of a year, in ten inserts, of entities that are drawn at random. The best of three runs; each over the whole year
+Facts of a year, in ten inserts, of entities that are drawn at random. The best of five runs; each over the whole year
 in total, in days by region, and for one month of it.
 """
 
@@ -62,14 +62,14 @@ def fill(store: ClickHouse, kpi: EntityKpi, facts: int, entities: int) -> None:
 
 
 def timed(store: ClickHouse, rows: Rows, by: Sequence[str], condition: str) -> float:
-    """The best of three runs, in seconds."""
+    """The best of five runs, in seconds."""
     state = "count(), sum(exact), max(revision)"
     if "bins" in rows(by, condition):
         state += ", sumMap(bins, bin_counts)"
     sql = f"SELECT toStartOfDay(window_start) AS day, {state} FROM ({rows(by, condition)}) GROUP BY day"
     sql += "".join(f", by_{name}" for name in by)
     seconds = []
-    for _ in range(3):
+    for _ in range(5):
         began = time.perf_counter()
         store.query(sql)
         seconds.append(time.perf_counter() - began)
