@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from onpace.alerts.baselines import Baseline, Resolved, baseline_period, resolved
+from onpace.alerts.climbs import Climb
 from onpace.alerts.pace import PastPoint, elapsed_share, expected_share, past_periods
 from onpace.alerts.reading import Span
 from onpace.alerts.status import (
@@ -98,6 +99,8 @@ class Judgement:
     as_of: datetime | None
     """W in whole base windows; None when nothing is complete."""
     now: datetime
+    climb: Climb | None = None
+    """For a cumulative KPI: how it goes through the period."""
 
     @property
     def bounds(self) -> Span:
@@ -121,7 +124,7 @@ class Judgement:
     def past(self) -> tuple[PastPoint, ...]:
         """The matching points of past periods, where the expected share is to be learned from them."""
         span, (start, end) = self.actual_span, self.bounds
-        if not self.accumulates or self.ended or span is None or span[1] >= end or self.first_event is None:
+        if not self._is_total or self.ended or span is None or span[1] >= end or self.first_event is None:
             return ()
         share, zone = elapsed_share(start, end, span[1]), self.kpi.zone
         whole = past_periods(self.due.period, zone, first_event=self.first_event, complete_to=span[1])
@@ -137,13 +140,21 @@ class Judgement:
             self.kpi.zone,
             first_event=self.first_event,
             complete_to=self.as_of,
-            accumulates=self.accumulates,
+            accumulates=self._is_total,
         )
+
+    @property
+    def foot(self) -> Span | None:
+        """What tells where a cumulative KPI stood when the period began, if that has to be read."""
+        if self.climb is None or self.climb.from_nothing or self.due.target.start is not None or self.ended:
+            return None
+        return self.due.period.previous().bounds(self.kpi.zone)
 
     def past_spans(self) -> tuple[Span, ...]:
         """What to read of past periods; none of them is empty."""
         baseline = self.baseline
         begun = [baseline.span] if baseline and not baseline.problem else []
+        begun += [self.foot] if self.foot else []
         return (*begun, *(span for point in self.past for span in point.spans if span[0] < span[1]))
 
     def spans(self) -> Iterator[Span]:
@@ -155,9 +166,20 @@ class Judgement:
     def _due_share(self, at: datetime, values: Mapping[Span, float | None]) -> float:
         """The share of the target that is due at `at`: 1 for a level, and once the period is over."""
         start, end = self.bounds
-        if not self.accumulates or self.ended or at >= end:
+        if not (self.accumulates or self.climb) or self.ended or at >= end:
             return 1.0
         return expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
+
+    @property
+    def _is_total(self) -> bool:
+        """Whether it adds up from nothing over the period."""
+        return self.accumulates or (self.climb is not None and self.climb.like_past)
+
+    def _begin(self, values: Mapping[Span, float | None]) -> float:
+        """Where the way begins that is gone by pace: totals begin at nothing, climbs at `from` or where they stood."""
+        if self.climb and self.due.target.start is not None:
+            return self.due.target.start
+        return finite(values.get(self.foot) if self.foot else None) or 0.0
 
     def resolved(self, values: Mapping[Span, float | None]) -> Resolved:
         """The target with its value, from the values of `spans()`."""
@@ -171,7 +193,7 @@ class Judgement:
         target, wanted = found.target, Wanted.of(found.target, self.kpi.direction)
         actual = finite(values.get(span)) if span else None
         share = self._due_share(span[1], values) if span else 1.0
-        expected = wanted.scaled(share) if share != 1 else wanted
+        expected = wanted.due(self._begin(values), share)
         status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
         aim = expected.nearest(actual) if span and not found.problem else None
         if found.problem:
@@ -191,7 +213,7 @@ class Judgement:
             target_min=target.min,
             target_max=target.max,
             expected=aim,
-            attainment=attainment(actual, target, share if found.words else 1.0),
+            attainment=attainment(actual, target, share if found.words and self._is_total else 1.0),
             gap=None if actual is None or aim is None else actual - aim,
             status=status,
             final=self.ended and self.as_of is not None and self.as_of >= end,
@@ -211,7 +233,7 @@ def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted
     if status in ("met", "missed"):
         complete = judgement.as_of is not None and judgement.as_of >= judgement.bounds[1]
         return f"{status}: {'final' if complete else 'so far'} {value}{origin}"
-    words = "expected by now" if judgement.accumulates else "wanted"
+    words = "expected by now" if judgement.accumulates or judgement.climb else "wanted"
     return f"{status.replace('_', ' ')}: {value} {words}{origin}"
 
 

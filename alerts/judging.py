@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from onpace.alerts.climbs import climb_of
 from onpace.alerts.evaluation import Reading
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
 from onpace.alerts.reading import SeriesReader, Span
@@ -70,7 +71,8 @@ class _Past:
     @classmethod
     def of(cls, judgement: Judgement) -> _Past:
         """That of one judgement."""
-        hour = window_start(Grain.HOUR, judgement.now, judgement.kpi.zone) if judgement.baseline else None
+        goes_by = judgement.baseline or judgement.foot
+        hour = window_start(Grain.HOUR, judgement.now, judgement.kpi.zone) if goes_by else None
         return cls(judgement.past_spans(), hour)
 
 
@@ -140,7 +142,8 @@ class StatusBoard:
     def judgement(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> Judgement:
         """What is to be judged, as of the KPI's W."""
         grain, adds = self._catalog.base_grain(kpi), self._catalog.accumulates(kpi)
-        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now)
+        climb = climb_of(self._catalog, kpi, due.period)
+        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now, climb)
 
     def judge(self, kpi: Kpi, progress: Progress, now: datetime) -> list[KpiStatus]:
         """The KPI's statuses at `now`, of its current periods and of ended ones that are not final. Changes nothing."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
+from onpace.alerts.baselines import baseline_period
 from onpace.alerts.pace import LATE_START, elapsed_share
 from onpace.alerts.reading import SeriesReader, WindowPoint
 from onpace.alerts.rules import is_active, threshold_verdict
@@ -33,10 +34,20 @@ def with_past(evidence: Evidence, catalog: Catalog, reader: SeriesReader, now: d
     return replace(
         evidence,
         past={series: values for series in past_needed(catalog) if (values := past.periods(*series))},
+        growth={key: values for key in _growth_targets(catalog) if (values := past.growth(*key))},
         daily={name: days for name in known if (days := past.days(name))},
         rules={rule.name: facts for rule in catalog.rules.values() if (facts := past.rule(rule))},
         segments={key: seen for key in _split_targets(catalog) if (seen := past.segments(*key))},
     )
+
+
+def _growth_targets(catalog: Catalog) -> list[tuple[str, int]]:
+    return [
+        (kpi.name, index)
+        for kpi in catalog.kpis.values()
+        for index, target in enumerate(kpi.targets)
+        if target.increase
+    ]
 
 
 def _split_targets(catalog: Catalog) -> list[tuple[str, str]]:
@@ -66,6 +77,19 @@ class _Past:
             for point, value in _complete(points)
             if elapsed_share(point.window_start, point.window_end, begun) <= LATE_START
             and elapsed_share(point.window_start, point.window_end, end) >= 1 - LATE_START
+        ]
+
+    def growth(self, name: str, index: int) -> list[PastValue]:
+        """How much more each whole period had than the one that a growth target looks back to."""
+        target = self._catalog.kpi(name).targets[index]
+        if target.increase is None or target.over is None:
+            return []
+        values = {one.period: one.value for one in self.periods(name, target.grain, tuple(sorted(target.by.items())))}
+        pairs = [(period, value, values.get(baseline_period(period, target.over))) for period, value in values.items()]
+        return [
+            PastValue(period, 100 * (value - before) / abs(before) if target.increase.relative else value - before)
+            for period, value, before in pairs
+            if before is not None and (before or not target.increase.relative)
         ]
 
     def days(self, name: str) -> dict[date, float]:

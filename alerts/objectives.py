@@ -9,7 +9,8 @@ The share of the way of a key result at W, with A its KPI's value over the perio
 | in range | 1 inside, 0 outside | 1 inside, 0 outside |
 
 S is the start, times the share of the period that is due where the KPI accumulates: a total that keeps this pace ends
-at that share of its way. A level is compared with where it should end. For the mean each share counts from 0 to 1.
+at that share of its way. A level is compared with where it should end, a cumulative KPI that climbs with how far it
+should have come. For the mean each share counts from 0 to 1.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from onpace.alerts.climbs import climb_of
 from onpace.alerts.judgement import target_in_force
 from onpace.alerts.status import ROUNDING, KpiStatus, Labels, target_series
 from onpace.alerts.versions import written_spec
@@ -57,6 +59,8 @@ class Measure:
     weight: float
     judged: bool
     """Whether it is one of the KPI's own targets, which the engine judges; else a key result's."""
+    climbs: bool = False
+    """Whether the KPI is a cumulative one whose way begins where it stood, or at a start of its own."""
 
     @property
     def series(self) -> Labels:
@@ -76,18 +80,26 @@ def measures(objective: Objective, catalog: Catalog, *, period: Period, at: date
     """
     if objective.key_results:
         return [
-            Measure(catalog.kpi(one.kpi), _target(one, period), period, one.weight, judged=False)
+            _measure(catalog, catalog.kpi(one.kpi), _target(one, period), period, weight=one.weight)
             for one in objective.key_results
         ]
     named = [kpi for kpi in catalog.kpis.values() if kpi.objective == objective.name]
-    return [found for kpi in named if for_owner(objective, kpi) and (found := headline_measure(kpi, at))]
+    return [found for kpi in named if for_owner(objective, kpi) and (found := headline_measure(kpi, catalog, at))]
 
 
 def _target(result: KeyResult, period: Period) -> Target:
     return Target.model_validate({"period": period, "value": result.value, "from": result.start, "by": result.by})
 
 
-def headline_measure(kpi: Kpi, at: datetime) -> Measure | None:
+def _measure(
+    catalog: Catalog, kpi: Kpi, target: Target, period: Period, *, weight: float = 1.0, judged: bool = False
+) -> Measure:
+    climb = climb_of(catalog, kpi, period)
+    climbs = climb is not None and (target.start is not None or not climb.from_nothing)
+    return Measure(kpi, target, period, weight, judged, climbs)
+
+
+def headline_measure(kpi: Kpi, catalog: Catalog, at: datetime) -> Measure | None:
     """The KPI's headline target in the period that holds `at`, or in its own; None for a KPI without targets."""
     headline = kpi.headline
     if headline is None:
@@ -96,18 +108,22 @@ def headline_measure(kpi: Kpi, at: datetime) -> Measure | None:
     target = target_in_force(kpi.targets, period, target_series(headline))
     if target is None and headline.period:
         target, period = headline, headline.period
-    return Measure(kpi, target, period, 1.0, judged=True) if target else None
+    return _measure(catalog, kpi, target, period, judged=True) if target else None
 
 
-def way_share(status: KpiStatus, direction: Direction) -> float | None:
-    """The share of the way as the table above has it; below 0 or above 1 where it is. None without a value."""
+def way_share(status: KpiStatus, direction: Direction, *, climbs: bool = False) -> float | None:
+    """The share of the way as the table above has it; below 0 or above 1 where it is. None without a value.
+
+    `climbs`: the KPI is a cumulative one, and its way begins at the start whatever is due.
+    """
     actual, expected, aim = status.actual, status.expected, status.target_value
     if actual is None or expected is None or status.status == "no_data":
         return None
     if direction == "in_range" or aim is None:
         return float(status.status in ("on_track", "met"))
     if status.baseline is not None and aim != 0:
-        start = status.baseline * expected / aim  # due by now: all of it for a level, or once the period is over
+        due = 1.0 if climbs else expected / aim  # of the start: all of it for a level, or once the period is over
+        start = status.baseline * due
         return None if start == expected else (actual - start) / (expected - start)
     if status.baseline:
         return (actual - status.baseline) / (aim - status.baseline)
@@ -154,7 +170,10 @@ def objective_state(
     objective: Objective, period: Period, found: Sequence[tuple[Measure, KpiStatus]], *, ended: bool
 ) -> ObjectiveState:
     """The objective with its measures as judged, in order."""
-    results = tuple(KeyResultState(measure, one, way_share(one, measure.kpi.direction)) for measure, one in found)
+    results = tuple(
+        KeyResultState(measure, one, way_share(one, measure.kpi.direction, climbs=measure.climbs))
+        for measure, one in found
+    )
     status = _grade(objective, results) if ended else _standing(objective, results)
     final = ended and bool(results) and all(result.status.final for result in results)
     return ObjectiveState(

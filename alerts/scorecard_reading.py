@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
+from onpace.alerts.climbs import climb_of
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.judgement import Due, Judgement
 from onpace.alerts.judging import PastValues, Progress, StatusKey, read_progress, read_statuses
@@ -32,7 +33,9 @@ class ScorecardReader:
     def read(self, selection: Selection) -> Scorecard:
         """The scorecard of that period. Raises StoreUnavailable."""
         kpis = [kpi for kpi in self._catalog.kpis.values() if selection.holds(kpi)]
-        headlines = {kpi.name: measure for kpi in self._catalog.kpis.values() if (measure := _headline(kpi, selection))}
+        headlines = {
+            kpi.name: measure for kpi in self._catalog.kpis.values() if (measure := self._headline(kpi, selection))
+        }
         asked = [
             (one, period, self._measures(one, period, selection))
             for one, period in objectives_of(selection, self._catalog)
@@ -41,6 +44,11 @@ class ScorecardReader:
         statuses = self._statuses(every, selection)
         states = [_state(one, period, found, statuses, selection) for one, period, found in asked]
         return assemble(selection, states, [self._line(kpi, headlines, statuses, selection) for kpi in kpis])
+
+    def _headline(self, kpi: Kpi, selection: Selection) -> Measure | None:
+        """The KPI's headline target, if that is for a time of the scorecard's period."""
+        measure = headline_measure(kpi, self._catalog, selection.last(kpi))
+        return measure if measure and overlap(measure.period, selection.period) else None
 
     def _measures(self, objective: Objective, period: Period, selection: Selection) -> list[Measure]:
         kpis = self._catalog.kpis.values()
@@ -82,6 +90,7 @@ class ScorecardReader:
             first_event=progress.first_event,
             as_of=progress.as_of,
             now=at,
+            climb=climb_of(self._catalog, kpi, measure.period),
         )
 
     def _progress(self, kpi: Kpi, at: datetime) -> Progress:
@@ -116,19 +125,14 @@ class ScorecardReader:
         first, as_of = progress.first_event, progress.as_of
         if value is None or as_of is None or first is None or first >= closed:
             return None
-        if not self._catalog.accumulates(kpi):
+        climb = climb_of(self._catalog, kpi, period)
+        if not (self._catalog.accumulates(kpi) or (climb and climb.like_past)):
             return Trend.between(self._value(kpi, opened, closed, series), value, before, kpi)
         if elapsed_share(opened, closed, first) > LATE_START:
             return None
         point = PastPoint.at(before, elapsed_share(start, end, as_of), self._catalog.base_grain(kpi), zone)
         low, high = (self._value(kpi, opened, at, series) or 0.0 for at in (point.before, point.after))
         return Trend.between(low + (high - low) * point.weight, value, before, kpi)
-
-
-def _headline(kpi: Kpi, selection: Selection) -> Measure | None:
-    """The KPI's headline target, if that is for a time of the scorecard's period."""
-    measure = headline_measure(kpi, selection.last(kpi))
-    return measure if measure and overlap(measure.period, selection.period) else None
 
 
 def _state(

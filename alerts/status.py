@@ -63,10 +63,14 @@ class Wanted:
             high = None if direction == "higher_is_better" else target.value
         return cls(-math.inf if low is None else low, math.inf if high is None else high)
 
-    def scaled(self, share: float) -> Wanted:
-        """What is expected once `share` of an accumulating target is due."""
-        low = self.low * share if math.isfinite(self.low) else self.low
-        return Wanted(low, self.high * share if math.isfinite(self.high) else self.high)
+    def due(self, begin: float, share: float) -> Wanted:
+        """What is expected once `share` of the way from `begin` is due."""
+        if share == 1:
+            return self
+        low, high = (
+            begin + (bound - begin) * share if math.isfinite(bound) else bound for bound in (self.low, self.high)
+        )
+        return Wanted(low, high)
 
     def widened(self, margin: float) -> Wanted:
         """The same with `margin` more on both sides."""

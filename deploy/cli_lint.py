@@ -65,11 +65,11 @@ def _evidence(settings: Settings, catalog: Catalog) -> Evidence:
     with open_store(settings) as store:
         from onpace.alerts.lint_evidence import with_past
         from onpace.config.lint.evidence import Evidence
-        from onpace.processors.archive_facts import arrived_events, field_facts
+        from onpace.processors.archive_facts import arrived_events, field_facts, report_facts
         from onpace.processors.reader import Reader
 
         arrived = arrived_events(store)
-        evidence = Evidence(arrived, field_facts(store, catalog, arrived))
+        evidence = Evidence(arrived, field_facts(store, catalog, arrived), report_facts(store, catalog))
         return with_past(evidence, catalog, Reader(store, catalog), now())
 
 

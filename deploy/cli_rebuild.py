@@ -29,7 +29,7 @@ def rebuild(
     data: Data = None,
     kpis: Kpis = None,
 ) -> None:
-    """Recompute from the raw archive what the stream does not hold of KPIs: those that are new or defined otherwise.
+    """Backfill from the raw archive what the stream does not hold of KPIs: those that are new or defined otherwise.
 
     A running processor does so by itself; this is for a store that nothing runs on, or to have it done at once.
     """

@@ -86,7 +86,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         why = exc.strerror if isinstance(exc, OSError) else "is not UTF-8"
         raise OnPaceError(f"{path}: {why}: give a CSV file with the columns {', '.join(COLUMNS)}") from exc
     except csv.Error as exc:
-        raise OnPaceError(f"{path}:{reader.line_num}: no CSV: {exc}") from exc
+        raise OnPaceError(f"{path}: no CSV after line {reader.line_num}: {exc}") from exc
 
 
 def _check_columns(path: Path, names: list[str]) -> None:

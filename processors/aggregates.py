@@ -12,7 +12,6 @@ float      total, compensation                             sum, avg of floats
 extreme    minimum, maximum                                min, max
 sketch     bins, bin_counts                                percentile
 edge       edge_time, edge_source, edge_id, edge_value     first, last
-fact       none: kept one by one, never aggregated         facts
 =========  ==============================================  ====================================================
 """
 
@@ -25,7 +24,7 @@ import polars as pl
 
 __all__ = ["BIN_OFFSET", "GAMMA", "MOST_EXACT", "RELATIVE_ERROR", "Kind", "merge", "sketch_bin", "summarise"]
 
-Kind = Literal["count", "exact", "wide", "float", "extreme", "sketch", "edge", "fact"]
+Kind = Literal["count", "exact", "wide", "float", "extreme", "sketch", "edge"]
 
 RELATIVE_ERROR = 0.01
 GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)

@@ -12,11 +12,12 @@ from onpace.config.catalog import Catalog
 from onpace.config.expressions import parse_event_expression, quote_text, render_clickhouse
 from onpace.config.kpi import EventType, SimpleKpi
 from onpace.config.kpi_entities import FactStream
-from onpace.config.lint.evidence import FieldFacts
+from onpace.config.lint.evidence import FieldFacts, ReportFacts
 from onpace.config.properties import property_kinds
 from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.reports import Reports, ReportVersion
 
-__all__ = ["arrived_events", "field_facts"]
+__all__ = ["arrived_events", "field_facts", "report_facts"]
 
 SAMPLE = 1_000_000
 """Events of one type that are looked at; of more, every n-th."""
@@ -40,6 +41,22 @@ def field_facts(store: ClickHouse, catalog: Catalog, arrived: Mapping[str, int])
         if kpis and arrived.get(name):
             found |= _facts_of_event(store, catalog.events[name], kpis, arrived[name])
     return found
+
+
+def report_facts(store: ClickHouse, catalog: Catalog) -> dict[str, ReportFacts]:
+    """By reported KPI that has values."""
+    found: dict[str, list[ReportVersion]] = {}
+    for one in Reports(store, catalog).current().values():
+        found.setdefault(one.kpi, []).append(one)
+    return {
+        name: ReportFacts(
+            len(values),
+            sum(not one.source for one in values),
+            sum(not one.note for one in values),
+            max((one.period for one in values if not (one.source and one.note)), default=""),
+        )
+        for name, values in found.items()
+    }
 
 
 def _facts_of_event(store: ClickHouse, event: EventType, kpis: list[SimpleKpi], arrived: int) -> dict[str, FieldFacts]:

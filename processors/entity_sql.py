@@ -22,7 +22,7 @@ from onpace.processors.aggregates import BIN_OFFSET, GAMMA
 from onpace.processors.calendar_sql import window_start_sql
 from onpace.processors.quoting import inner, quoted
 
-__all__ = ["balance_rows", "conversion_rows", "retention_rows"]
+__all__ = ["balance_rows", "conversion_rows", "fact_dimensions", "retention_rows"]
 
 _ORDER = "time, source, id, incarnation, partition, offset"
 """The order of an entity's events; the place in the log decides between those that are equal for the format."""
@@ -114,6 +114,13 @@ def balance_rows(leaf: BalanceKpi, dims: Sequence[str], condition: str) -> str:
     ARRAY JOIN if(held.1 IN ('', holds.1), [(holds.1, holds.2 - held.2, holds.3 - held.3)],
       [holds, (held.1, -held.2, -held.3)]) AS change
     WHERE {condition}"""
+
+
+def fact_dimensions(leaf: ConversionKpi | BalanceKpi, dims: Sequence[str]) -> str:
+    """A SELECT with every combination of the dimensions `dims` that the leaf's rows have."""
+    constants = len(leaf.constant) if isinstance(leaf, ConversionKpi) else 0
+    columns = _columns(leaf.dimensions, dims, constants + 1).removeprefix(", ") or "1"
+    return f"SELECT DISTINCT {columns} FROM (SELECT DISTINCT dims FROM facts WHERE {_mine(streams_of(leaf)[0])})"
 
 
 @dataclass(frozen=True, slots=True)

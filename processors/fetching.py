@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
+import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import faust
@@ -15,7 +16,12 @@ from faust.types import TP
 
 from onpace.config.settings import KafkaSettings
 
-__all__ = ["BatchThread", "Fetched", "credentials"]
+__all__ = ["BatchThread", "Fetched", "credentials", "seconds_passed"]
+
+
+def seconds_passed() -> float:
+    """Seconds of a clock that nobody sets and that goes on while the machine sleeps, where the system has one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic()
 
 
 class Fetched(list[Any]):
@@ -40,7 +46,7 @@ class BatchThread(AIOKafkaConsumerThread):
         self._asked: dict[TP, float] = {}
 
     def asked(self, tp: TP) -> float | None:
-        """When the fetch was sent (`time.monotonic`) whose answer told the partition's high watermark; None before one.
+        """When the fetch was sent (`seconds_passed`) whose answer told the partition's high watermark; None before one.
 
         Whatever reached the log before that is below the high watermark.
         """
@@ -55,7 +61,7 @@ class BatchThread(AIOKafkaConsumerThread):
     async def _fetch_noting_when(
         self, fetch: Callable[[Any, int, Any], Awaitable[bool]], assignment: Any, node_id: int, request: Any
     ) -> bool:
-        sent = monotonic()
+        sent = seconds_passed()
         partitions = [TP(topic, number) for topic, parts in request.topics for number, *_ in parts]
         before = {tp: _answered(assignment, tp) for tp in partitions}
         woken = await fetch(assignment, node_id, request)

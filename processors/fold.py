@@ -29,7 +29,6 @@ _KINDS: dict[str, Kind] = {
     "percentile": "sketch",
     "first": "edge",
     "last": "edge",
-    "facts": "fact",
 }
 
 
@@ -52,7 +51,7 @@ class KpiFold:
         self.plan = plan
         self.kind: Kind = _KINDS.get(plan.kpi.agg, _sum_kind(plan))
         self.distinct = plan.kpi.agg == "count_distinct"
-        self.facts = isinstance(plan.kpi, FactStream)
+        self.facts = isinstance(plan.kpi, FactStream)  # kept one by one: nothing of them is resident
         self._last = plan.kpi.agg == "last"
         self._state: pl.DataFrame | None = None
         self.segments: dict[int, str] = {}
@@ -84,7 +83,7 @@ class KpiFold:
             frame = frame.filter(self.plan.predicate)
         minutes = pl.col(window_column(kpi.base_grain, kpi.zone))
         columns = [pack_keys(minutes, pl.col(dims), pl.col("onpace:slot")), pl.col("onpace:offset").alias("offset")]
-        if self.kind in ("edge", "fact"):
+        if self.kind == "edge" or self.facts:
             columns += [
                 pl.col("onpace:time_us").alias("time_us"),
                 pl.col("onpace:source").alias("source"),
@@ -174,5 +173,4 @@ STATE_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "extreme": ("minimum", "maximum"),
     "sketch": ("bins", "bin_counts"),
     "edge": ("edge_time", "edge_source", "edge_id", "edge_value"),
-    "fact": (),
 }

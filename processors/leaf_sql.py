@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from onpace.config.kpi import Aggregation, SimpleKpi
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Leaf, ReportedKpi, RetentionKpi
 from onpace.processors.aggregates import BIN_OFFSET, GAMMA
-from onpace.processors.entity_sql import balance_rows, conversion_rows, retention_rows
+from onpace.processors.entity_sql import balance_rows, conversion_rows, fact_dimensions, retention_rows
 from onpace.processors.quoting import inner, quoted
 from onpace.processors.report_sql import reported_rows
 
-__all__ = ["STATE_COLUMNS", "columns_of", "leaf_rows", "leaf_value", "merged_state", "start_sql"]
+__all__ = ["STATE_COLUMNS", "columns_of", "leaf_dimensions", "leaf_rows", "leaf_value", "merged_state", "start_sql"]
 
 _LONGEST_POWER = math.log(sys.float_info.max)
 STATE_COLUMNS: dict[str, str] = {
@@ -80,6 +80,13 @@ def leaf_rows(leaf: Leaf, dims: Sequence[str], condition: str) -> str:
             return balance_rows(leaf, dims, condition)
         case ReportedKpi():
             return reported_rows(leaf, dims, condition)
+
+
+def leaf_dimensions(leaf: Leaf, dims: Sequence[str]) -> str:
+    """A SELECT with every combination of the dimensions `dims` that the leaf's rows have, perhaps more than once."""
+    if isinstance(leaf, ConversionKpi | BalanceKpi):  # each of their events has its row
+        return fact_dimensions(leaf, dims)
+    return leaf_rows(leaf, dims, "1")
 
 
 def _simple_rows(leaf: SimpleKpi, dims: Sequence[str], condition: str) -> str:
@@ -152,7 +159,7 @@ def _share(mine: str) -> str:
 def _reported_value(leaf: ReportedKpi, mine: str) -> str:
     if leaf.merge == "last":
         return _edge("argMaxIf", mine)
-    total = _plain_total(mine) + (f" / sumIf(count, {mine})" if leaf.merge == "avg" else "")
+    total = f"({_plain_total(mine)})" + (f" / sumIf(count, {mine})" if leaf.merge == "avg" else "")
     return f"if(sumIf(count, {mine}) = 0, NULL, {total})"
 
 

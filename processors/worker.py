@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from time import monotonic
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,7 +25,7 @@ from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailabl
 from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.processors.consumer import STOP_DEADLINE_SECONDS, BatchTransport
-from onpace.processors.fetching import Fetched, credentials
+from onpace.processors.fetching import Fetched, credentials, seconds_passed
 from onpace.processors.letters import LetterCopies
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
@@ -81,7 +80,7 @@ class Worker:
         self._thread = ThreadPoolExecutor(1, "onpace-fold")
         self._flushing = asyncio.Lock()
         self._last_flush = self._checked_at = clock()
-        self._time = SteadyTime(self._last_flush, monotonic())
+        self._time = SteadyTime(self._last_flush, seconds_passed())
         self._incarnation: UUID | None = None
         self._stopping = False
         self._next: tuple[Catalog, asyncio.Future[None]] | None = None
@@ -215,7 +214,7 @@ class Worker:
         for tp in records:
             self.app.monitor.stream_inbound_time[tp] = consumer.loop.time()
         for part in filter(None, batch.values()):
-            self._time.arrived(part[-1].timestamp, monotonic())
+            self._time.arrived(part[-1].timestamp, seconds_passed())
         due = await self._due(consumer, batch)
         if due:
             await self._run(lambda: self._process(due))
@@ -305,13 +304,15 @@ class Worker:
     def _caught_up(self, consumer: Any) -> dict[int, datetime]:
         """Partition -> until when everything has been read, for those where nothing is left to read."""
         until: dict[int, datetime] = {}
-        at = monotonic()
-        now = self._time.now(self._clock(), at)
+        wall, at = self._clock(), seconds_passed()  # in this order: whoever is stopped in between says too little
+        now = self._time.now(wall, at)
+        # before the lags: an answer that another thread takes in meanwhile must not date what was known before it
+        asked = {tp: consumer._thread.asked(tp) for tp in consumer.assignment()}
         for tp, lag in self._lags(consumer).items():
             self._metrics.lag.labels(self.topic, str(tp.partition)).set(lag)
-            asked = consumer._thread.asked(tp)
-            if lag == 0 and asked is not None:
-                until[tp.partition] = now - timedelta(seconds=max(0.0, at - asked))
+            sent = asked.get(tp)
+            if lag == 0 and sent is not None:
+                until[tp.partition] = now - timedelta(seconds=max(0.0, at - sent))
         return until
 
     async def _check_identity(self, now: datetime) -> None:

@@ -65,6 +65,12 @@ def balance(name: str = "stock", **more: Any) -> Content:
     return {key: value for key, value in (kpi(name) | made | more).items() if key != "agg"}
 
 
+def reported(name: str = "nps", **more: Any) -> Content:
+    """A value that people report each month."""
+    made = {"type": "reported", "cadence": "month", "drives": [{"kpi": "revenue", "lag": "1d"}]}
+    return {key: value for key, value in (kpi(name) | made | more).items() if key not in ("event", "agg")}
+
+
 def clean() -> Content:
     """An objective with a lagging KPI, two leading ones and a guardrail."""
     monthly = [{"every": "month", "value": 1000}]

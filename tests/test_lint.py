@@ -324,6 +324,7 @@ LEAVES: dict[str, Change] = {
             for at in range(2)
         )
     ),
+    "O604 KPIs with targets name it": objective(key_results=None),
     "O605 seven": both(setting("revenue", owner="sam"), of_owner("sam", 6)),
     "O606 a guardrail, an input, a volume and what drives": both(
         adding(kpi("volume"), kpi("early", drives=[{"kpi": "revenue", "lag": "1d"}])),

@@ -8,11 +8,25 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
-from lint_world import Change, Content, adding, balance, both, codes, conversion, kpi, linted, objective, of, setting
+from lint_world import (
+    Change,
+    Content,
+    adding,
+    balance,
+    both,
+    codes,
+    conversion,
+    kpi,
+    linted,
+    objective,
+    of,
+    reported,
+    setting,
+)
 
 from onpace.config.calendar import Period
 from onpace.config.lint.codes import CODES
-from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, RuleFacts, Segment
+from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, ReportFacts, RuleFacts, Segment
 from onpace.config.lint.relevant import alike
 
 ALL_ARRIVED = {"order.placed": 1000, "page.seen": 5000}
@@ -25,6 +39,12 @@ def past(name: str, first: str, values: Sequence[float], by: Segment = ()) -> Ev
         found.append(PastValue(period, value))
         period = period.next()
     return Evidence(ALL_ARRIVED, past={(name, found[0].period.grain, by): found})
+
+
+def growth(first: str, values: Sequence[float]) -> Evidence:
+    """How much revenue grew in consecutive periods, in terms of its first target."""
+    [found] = past("revenue", first, values).past.values()
+    return Evidence(ALL_ARRIVED, growth={("revenue", 0): found})
 
 
 def daily(**series: Sequence[float]) -> Evidence:
@@ -117,6 +137,12 @@ FINDS: dict[str, Case] = {
         "the filter of its base events, page = 'checkout', lets none of 1,000 events through",
     ),
     "M206": ("kpi 'visits'", unchanged, daily(visits=[4.0] * 28), "was 4 pages on each of 28 days"),
+    "M209": (
+        "kpi 'nps'",
+        adding(reported()),
+        Evidence(ALL_ARRIVED, reports={"nps": ReportFacts(12, 3, 5, "2026-09")}),
+        "of its 12 reported values, 3 have no source and 5 have no note, the latest of them for 2026-09",
+    ),
     "A301 higher": (
         "kpi 'revenue'",
         unchanged,
@@ -149,6 +175,18 @@ FINDS: dict[str, Case] = {
         unchanged,
         past("revenue", "2025-Q3", [900.0, 1100, 1000, 1200]),
         "kpi 'revenue': none of 4 whole quarters (2025-Q3 to 2026-Q2) came near its target of 3,000 EUR",
+    ),
+    "A301 growth": (
+        "kpi 'revenue'",
+        setting("revenue", targets=[{"every": "month", "increase": "20%", "over": "year_ago"}]),
+        growth("2025-11", [3.0, 17.5, -4, 2, 1, 0]),
+        "came near its target of 20 % more than a year ago: the best was 17.5 %, in 2025-12",
+    ),
+    "A302 growth": (
+        "kpi 'revenue'",
+        setting("revenue", targets=[{"every": "month", "increase": 10, "over": "previous"}]),
+        growth("2025-11", [30.0, 17.5, 14, 12, 11, 20]),
+        "its target of 10 EUR more than the period before was already met in 6 of 6 whole months",
     ),
     "A302 higher": (
         "kpi 'revenue'",
@@ -204,6 +242,7 @@ LEAVES: dict[str, tuple[Change, Evidence]] = {
     "M204 no events at all": (unchanged, fields("gifts", 0, 0)),
     "M206 it moved once": (unchanged, daily(visits=[4.0] * 30 + [5.0])),
     "M206 too few days": (unchanged, daily(visits=[4.0] * 27)),
+    "M209 all are explained": (adding(reported()), Evidence(ALL_ARRIVED, reports={"nps": ReportFacts(12, 0, 0, "")})),
     "A301 one month came near": (unchanged, past("revenue", "2025-11", [*YEAR[1:], 900.0])),
     "A301 too few months": (unchanged, past("revenue", "2026-06", YEAR[:5])),
     "A301 a period that is over": (
@@ -215,6 +254,14 @@ LEAVES: dict[str, tuple[Change, Evidence]] = {
         past("conversion", "2026-01", [0.31, 0.2, 0.2, 0.2, 0.2, 0.2]),
     ),
     "A302 met more often than not": (unchanged, past("revenue", "2025-11", [*([1100.0] * 10), 900, 900])),
+    "A301 growth that came near": (
+        setting("revenue", targets=[{"every": "month", "increase": "20%", "over": "year_ago"}]),
+        growth("2025-11", [3.0, 18, -4, 2, 1, 0]),
+    ),
+    "A302 a fall that is let be": (
+        setting("revenue", targets=[{"every": "month", "increase": "-10%", "over": "year_ago"}]),
+        growth("2025-11", [3.0, 18, -4, 2, 1, 0]),
+    ),
     "A302 a guardrail": (
         setting("gifts", targets=[{"every": "month", "value": 50}], levers=["fewer"]),
         past("gifts", "2026-01", [40.0] * 6),

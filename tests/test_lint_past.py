@@ -11,16 +11,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from processors_fakes import START, Sent, catalog_of, log_of, order, ratio, simple, visit
 from processors_world import drain, world
+from reports_fakes import report, reported, reporting
 
 from onpace.alerts.lint_evidence import with_past
 from onpace.config.calendar import Grain, Period
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Target
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi
-from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, RuleFacts
+from onpace.config.lint.evidence import Evidence, FieldFacts, PastValue, ReportFacts, RuleFacts
 from onpace.config.rules import ActiveHours, MinVolume, ThresholdRule
 from onpace.processors import archive_facts
-from onpace.processors.archive_facts import arrived_events, field_facts
+from onpace.processors.archive_facts import arrived_events, field_facts, report_facts
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.reader import Reader
 
@@ -192,6 +193,21 @@ def test_days_and_whole_periods_equal_a_recount(store: ClickHouse) -> None:
     assert evidence.segments == {("orders", "region"): frozenset({"EU", "US"})}
 
 
+@pytest.mark.parametrize("increase", ["20%", 2])
+def test_growth_equals_a_recount(increase: str | int, store: ClickHouse) -> None:
+    """Over the day before, as a share of it or in orders; without a day before there is none."""
+    sent = events()
+    target = Target.model_validate({"every": "day", "increase": increase, "over": "previous"})
+    evidence = told(store, sent, with_goals(target))
+    days = counted(sent)
+    wanted = {
+        day: 100 * (days[day] - days[day - DAY]) / days[day - DAY] if increase == "20%" else days[day] - days[day - DAY]
+        for day in (date(2026, 3, 30) + at * DAY for at in range(19))
+    }
+    found = {one.period.first_day: one.value for one in evidence.growth["orders", 0]}
+    assert found == pytest.approx(wanted)
+
+
 def test_a_rule_is_judged_over_its_past_windows(store: ClickHouse) -> None:
     """Only where it is active and its volume is there."""
     sent = events()
@@ -238,3 +254,29 @@ def test_a_kpi_without_values_has_no_past(store: ClickHouse) -> None:
     evidence = with_past(Evidence(), catalog, Reader(store, catalog), START + 60 * DAY)
     assert ("new", Grain.WEEK, ()) not in evidence.past
     assert "new" not in evidence.daily
+
+
+def test_reports_are_explained_or_not_and_their_periods_are_a_past(store: ClickHouse) -> None:
+    """Of a corrected value only the last report counts."""
+    monthly = Target(every="month", value=50)
+    catalog = reporting(
+        reported("nps", dimensions=["region"], merge="avg", targets=[monthly]), reported("never"), reported("margin")
+    )
+    sent = [
+        report("a", "nps", "2026-01", 30, source="survey", note="by mail"),
+        report("b", "nps", "2026-02", 33, source="survey", at=1),
+        report("c", "nps", "2026-02", 35, source="survey", note="by telephone", at=2),
+        report("d", "nps", "2026-03", 40, by={"region": "EU"}, note="by mail", at=3),
+        report("e", "nps", "2026-03", 50, by={"region": "US"}, source="survey", note="by mail", at=4),
+        report("f", "margin", "2026-02", 0.5, at=5),
+    ]
+    reader = processed(store, sent, catalog)
+    assert report_facts(store, catalog) == {
+        "nps": ReportFacts(4, 1, 0, "2026-03"),
+        "margin": ReportFacts(1, 1, 1, "2026-02"),
+    }
+    facts = field_facts(store, catalog, arrived_events(store))
+    evidence = with_past(Evidence(fields=facts), catalog, reader, sent[-1].time + 2 * DAY)
+    months = [(str(one.period), one.value) for one in evidence.past["nps", Grain.MONTH, ()]]
+    assert months == [("2026-01", 30.0), ("2026-02", 35.0)]  # those of regions make no total
+    assert evidence.daily == {}

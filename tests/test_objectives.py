@@ -163,7 +163,7 @@ def test_without_key_results_the_kpis_that_name_it_count_with_their_headline_tar
 def test_an_explicit_headline_target_stands_for_its_own_period() -> None:
     """Beside it nothing is in force then."""
     kpi = simple(targets=[{"period": "2026-12", "value": 5}])
-    measure = headline_measure(kpi, at("2026-11-10"))
+    measure = headline_measure(kpi, catalog_of([kpi]), at("2026-11-10"))
     assert measure is not None
     assert str(measure.period) == "2026-12"
-    assert headline_measure(simple(), at("2026-11-10")) is None
+    assert headline_measure(simple(), catalog_of([simple()]), at("2026-11-10")) is None

@@ -170,11 +170,20 @@ CHANGED = """
     timezone: Europe/Berlin
     direction: higher_is_better
     role: leading
+  - name: bought
+    type: conversion
+    base: {event: checkout.started}
+    conversion: {event: order.placed}
+    entity: user_id
+    window: 1d
+    timezone: Europe/Berlin
+    direction: higher_is_better
+    role: leading
 """
 
 
-def with_another_kpi(replayed: Replayed, folder: Path) -> Path:
-    """The example's KPI files and one KPI more."""
+def with_other_kpis(replayed: Replayed, folder: Path) -> Path:
+    """The example's KPI files and two KPIs more."""
     text = (replayed.folder / "kpis" / "shop.yaml").read_text()
     folder.mkdir()
     (folder / "shop.yaml").write_text(text.replace("\nkpis:", "\nkpis:" + CHANGED))
@@ -184,19 +193,22 @@ def with_another_kpi(replayed: Replayed, folder: Path) -> Path:
 
 def test_a_kpi_added_later_has_its_history_once_it_is_rebuilt(replayed: Replayed, tmp_path: Path) -> None:
     """By the command, from the archive; twice is harmless, and an unknown KPI is one line."""
-    kpis = with_another_kpi(replayed, tmp_path / "kpis")
+    kpis = with_other_kpis(replayed, tmp_path / "kpis")
     data = ("--data", replayed.folder / "data", "--kpis", kpis)
     days = ("query", "order_count", "--start", "2026-10-05", "--end", "2026-10-07", *data)
     assert not any(row["complete"] for row in rows(*days))
     assert output("rebuild", "order_count", *data) == "rebuilt from the archive: order_count\n"
     assert [(row["value"], row["complete"]) for row in rows(*days)] == [(4, True), (1, True)]
+    assert output("rebuild", *data) == "rebuilt from the archive: bought\n"
+    conversions = rows("query", "bought", "--start", "2026-10-05", "--end", "2026-10-07", *data)
+    assert [(row["value"], row["complete"]) for row in conversions] == [(1, True), (0, True)]
     assert output("rebuild", *data) == "nothing to rebuild\n"
     assert "unknown KPI 'order_cuont' (did you mean 'order_count'?)" in onpace("rebuild", "order_cuont", *data).stderr
 
 
 def test_a_replay_with_another_kpi_ends_when_its_history_is_rebuilt(replayed: Replayed, tmp_path: Path) -> None:
     """`--exit` means that everything is there."""
-    kpis = with_another_kpi(replayed, tmp_path / "kpis")
+    kpis = with_other_kpis(replayed, tmp_path / "kpis")
     (kpis / "shop.yaml").write_text((kpis / "shop.yaml").read_text().replace("order_count", "counted_orders"))
     file = tmp_path / "more.jsonl"
     file.write_text(order("o9", "2026-10-06T10:00:00Z", 3) + "\n")

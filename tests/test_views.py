@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import chdb
 import pytest
 from processors_fakes import REGION, START, TIERS, TOPIC, Sent, catalog_of, derived, log_of, order, ratio, simple, visit
 from processors_world import drain, world
+from stacks import until
 
 from onpace.config.calendar import Grain, window_end, window_start
 from onpace.config.kpi import Target
@@ -150,7 +155,7 @@ def test_a_row_shows_the_target_in_force_and_its_status(store: ClickHouse) -> No
 def test_views_follow_the_catalog(store: ClickHouse) -> None:
     """Those of a KPI that is gone go; an unchanged one is left alone."""
     old = catalog_of(simple("a", "count", grain="1d"), simple("b", "count", grain="1h"))
-    assert refresh_views(store, old, TOPIC) == len(dict(view_statements(old, TOPIC))) == 25
+    assert refresh_views(store, old, TOPIC) == len(dict(view_statements(old, TOPIC))) == 29
     shown = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View'"
     made = dict(store.query(shown.replace("name", "name, metadata_modification_time")))
     refresh_views(store, old, TOPIC)
@@ -162,3 +167,30 @@ def test_views_follow_the_catalog(store: ClickHouse) -> None:
     assert {name for name in names if name.startswith("kpi_a")} == {
         f"kpi_a_{grain}{suffix}" for grain in ("day", "week", "month", "quarter", "year") for suffix in ("", "_total")
     }
+
+
+def test_what_a_view_calls_complete_is_what_was_stored_when_it_looked_at_the_watermarks(
+    store: ClickHouse, engine_data: Path
+) -> None:
+    """A flush between the two looks makes no old value complete: ClickHouse pins a table's rows when it meets its name.
+
+    The watermarks take a second here, in which another connection stores a newer value.
+    """
+    catalog = catalog_of(simple("orders", "count", grain="1h"), simple("buyers", "count_distinct", value="user_id"))
+    logs = {0: log_of([order("a", START, user_id="u1")])}
+    drain(world(store, catalog, logs), logs)
+    refresh_views(store, catalog, TOPIC)
+    marks = dict(view_statements(catalog, TOPIC))["event_watermarks"]
+    store.command(f"CREATE OR REPLACE VIEW event_watermarks AS SELECT * FROM ({marks}) WHERE sleepEachRow(1) = 0")
+    later = "revision + 1 AS revision, count + 1 AS count"
+    looks = "elapsed > 0.1 AND query LIKE 'SELECT value FROM kpi_orders%'"
+    with closing(chdb.connect(str(engine_data / "clickhouse"))) as other, ThreadPoolExecutor(1) as pool:
+
+        def said(sql: str) -> str:
+            return str(other.query(sql, "CSV").data()).strip()
+
+        asked = pool.submit(store.query, "SELECT value FROM kpi_orders_hour")
+        until(lambda: said(f"SELECT count() FROM system.processes WHERE {looks}") == "1", "it looks at the watermarks")
+        said(f"INSERT INTO onpace.partials SELECT * REPLACE ({later}) FROM onpace.partials WHERE kpi = 'orders'")
+        assert not asked.done()
+        assert asked.result() == [(2,)]

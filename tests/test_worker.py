@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -23,10 +22,12 @@ from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailabl
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.ingest.producer import DeliveryFailed, Failure
+from onpace.processors import worker as worker_module
 from onpace.processors.consumer import BatchConsumer, BatchTransport
-from onpace.processors.fetching import BatchThread, Fetched
+from onpace.processors.fetching import BatchThread, Fetched, seconds_passed
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.partials import Slot
+from onpace.processors.steady import SteadyTime
 from onpace.processors.worker import Worker
 from onpace.processors.writer import Checkpoint, Flush
 
@@ -153,6 +154,8 @@ class FakeConsumer:
         """The offset after the last one in the log."""
         self.seconds_ago = 0.0
         """How long it took the broker to say so."""
+        self.answers_meanwhile = False
+        """The broker's next answer comes just after somebody looked where the log ends."""
 
     async def _seek(self, tp: Any, offset: int) -> None:
         self.sought.append((tp.partition, offset))
@@ -174,11 +177,13 @@ class FakeConsumer:
 
     def highwater(self, tp: Any) -> int:
         """Where the log ends."""
+        if self.answers_meanwhile:
+            self.seconds_ago = 0.0
         return self.high
 
     def asked(self, tp: Any) -> float | None:
         """When the broker was asked where the log ends."""
-        return time.monotonic() - self.seconds_ago
+        return seconds_passed() - self.seconds_ago
 
 
 class Stage:
@@ -529,6 +534,41 @@ def test_a_partition_is_read_until_when_the_broker_was_asked_not_until_it_answer
     staged(scene)
 
 
+def test_an_answer_that_comes_while_the_lag_is_looked_at_does_not_date_the_one_before() -> None:
+    """Another thread takes it in: what it told of the log's end may not have been seen."""
+
+    async def scene(stage: Stage) -> None:
+        await stage.take(10, 10)
+        stage.consumer.seconds_ago, stage.consumer.answers_meanwhile = 60, True
+        await stage.worker.flush(stage.consumer)
+        assert abs(stage.processor.caught_up[0] - (NOW - timedelta(seconds=60))) < timedelta(seconds=1)
+
+    staged(scene)
+
+
+def test_a_processor_stopped_between_two_looks_at_the_time_says_too_little_rather_than_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Such as a paused one: its clocks go on together, but are read one after the other."""
+
+    async def scene(stage: Stage) -> None:
+        passed = 0.0
+
+        def later() -> datetime:
+            nonlocal passed
+            passed += 4  # stopped just before it reads the wall clock
+            return NOW + timedelta(seconds=passed)
+
+        monkeypatch.setattr(worker_module, "seconds_passed", lambda: passed)
+        monkeypatch.setattr(stage.consumer, "asked", lambda _: 0.0)
+        stage.worker._clock, stage.worker._time = later, SteadyTime(NOW, 0.0)
+        await stage.take(10, 10)
+        await stage.worker.flush(stage.consumer)
+        assert stage.processor.caught_up[0] <= NOW
+
+    staged(scene)
+
+
 def test_the_fetching_thread_notes_when_the_answered_request_was_sent() -> None:
     """For the partitions that the answer is about; one that was discarded changes nothing."""
     one, other = TP(TOPIC, 0), TP(TOPIC, 1)
@@ -546,7 +586,7 @@ def test_the_fetching_thread_notes_when_the_answered_request_was_sent() -> None:
     async def never_answers(*_: object) -> bool:
         return False
 
-    sent = time.monotonic()
+    sent = seconds_passed()
     assert asyncio.run(thread._fetch_noting_when(answers_late, assignment, 1, request))
     asked = thread.asked(one)
     assert asked is not None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 
 from onpace.config.calendar import Grain, Period
 from onpace.config.catalog import Catalog
-from onpace.config.kpi import Objective, Target
+from onpace.config.increases import Increase, Over
+from onpace.config.kpi import KeyResult, Objective, Target
 from onpace.config.kpi_entities import Kpi
 from onpace.config.lint.evidence import Evidence, PastValue, Segment
 from onpace.config.lint.findings import Finding, Judged, Verdict, number
@@ -38,7 +39,8 @@ def past_needed(catalog: Catalog) -> list[tuple[str, Grain, Segment]]:
             needed[kpi.name, target.grain, tuple(sorted(target.by.items()))] = None
     for objective in catalog.objectives.values():
         if objective.period:
-            needed |= {(result.kpi, objective.period.grain, ()): None for result in objective.key_results}
+            grain = objective.period.grain
+            needed |= {(one.kpi, grain, tuple(sorted(one.by.items()))): None for one in objective.key_results}
     return list(needed)
 
 
@@ -50,7 +52,9 @@ def check_attainable(scope: Scope) -> Iterator[Verdict]:
         for index, target in enumerate(kpi.targets):
             segment = tuple(sorted(target.by.items()))
             aim = _Aim.of_target(kpi, target)
-            past = _past(scope, scope.evidence, (kpi.name, target.grain, segment), target.period)
+            growth = scope.evidence.growth.get((kpi.name, index), ())
+            found = growth if target.increase else scope.evidence.past.get((kpi.name, target.grain, segment), ())
+            past = _comparable(scope, found, target.period)
             if aim and past:
                 yield from _judge(_KpiTarget(scope, kpi, segment, ("targets", index)), aim, past)
     for objective in scope.catalog.objectives.values():
@@ -66,18 +70,36 @@ class _Aim:
     high: float | None
     near: float
     """How far from it a value still came near."""
+    unit: str
+    over: str = ""
+    """What a growth is over, in words."""
+    kept: bool = False
+    """Whether it is to be kept rather than reached: that it always was is as it should be."""
 
     @classmethod
     def of_target(cls, kpi: Kpi, target: Target) -> _Aim | None:
         """None for a target without fixed numbers."""
         if target.min is not None and target.max is not None:
-            return cls(target.min, target.max, max(target.tolerance or 0.0, NEAR * (target.max - target.min)))
+            near = max(target.tolerance or 0.0, NEAR * (target.max - target.min))
+            return cls(target.min, target.max, near, kpi.unit, kept=True)
+        if target.increase and target.over:
+            return cls._of_growth(kpi, target.increase, target.over)
         return None if target.value is None else cls.of_value(kpi, target.value, target.tolerance or 0.0)
+
+    @classmethod
+    def _of_growth(cls, kpi: Kpi, increase: Increase, over: Over) -> _Aim:
+        """One that lets the KPI get worse by so much only is to be kept."""
+        unit = "%" if increase.relative else kpi.unit
+        words = " more than a year ago" if over == "year_ago" else " more than the period before"
+        worse = increase.amount > 0 if kpi.direction == "lower_is_better" else increase.amount < 0
+        aim = cls.of_value(kpi, increase.amount)
+        return replace(aim, unit=unit, over=words, kept=worse)
 
     @classmethod
     def of_value(cls, kpi: Kpi, value: float, tolerance: float = 0.0) -> _Aim:
         near = max(tolerance, NEAR * abs(value))
-        return cls(None, value, near) if kpi.direction == "lower_is_better" else cls(value, None, near)
+        low, high = (None, value) if kpi.direction == "lower_is_better" else (value, None)
+        return cls(low, high, near, kpi.unit)
 
     def short(self, value: float) -> float:
         """How much is missing; 0 where it is reached."""
@@ -85,11 +107,10 @@ class _Aim:
         above = value - self.high if self.high is not None else 0.0
         return max(below, above, 0.0)
 
-    def text(self, unit: str) -> str:
-        """For people."""
+    def __str__(self) -> str:
         if self.low is not None and self.high is not None:
-            return f"{number(self.low)} to {number(self.high, unit)}"
-        return number(self.low if self.low is not None else self.high or 0.0, unit)
+            return f"{number(self.low)} to {number(self.high, self.unit)}"
+        return number(self.low if self.low is not None else self.high or 0.0, self.unit) + self.over
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,31 +138,28 @@ class _KpiTarget:
         return f" for {', '.join(f'{name} {value}' for name, value in self.segment)}" if self.segment else ""
 
 
-def _past(
-    scope: Scope, evidence: Evidence, series: tuple[str, Grain, Segment], period: Period | None
-) -> Sequence[PastValue]:
+def _comparable(scope: Scope, found: Sequence[PastValue], period: Period | None) -> Sequence[PastValue]:
     """The periods that a target can be compared with: none if its own is over, or if they are too few."""
     if period and scope.over(period):
         return ()
-    found = evidence.past.get(series, ())
     past = [one for one in found if period is None or one.period.first_day < period.first_day]
-    return past if len(past) >= ENOUGH.get(series[1], FEWEST) else ()
+    return past if past and len(past) >= ENOUGH.get(past[0].period.grain, FEWEST) else ()
 
 
 def _judge(who: _KpiTarget, aim: _Aim, past: Sequence[PastValue]) -> Iterator[Verdict]:
-    unit, grain = who.kpi.unit, past[0].period.grain
+    unit, grain = aim.unit, past[0].period.grain
     yield who.judged("A301")
     best = min(past, key=lambda one: aim.short(one.value))
     span = f"{len(past)} whole {grain}s ({past[0].period} to {past[-1].period})"
     if aim.short(best.value) > aim.near:
         yield who.finding(
             "A301",
-            f"none of {span} came near its target{who.who} of {aim.text(unit)}: the best was "
+            f"none of {span} came near its target{who.who} of {aim}: the best was "
             f"{number(best.value, unit)}, in {best.period}",
             "aim for what its levers can move, or come to it in steps: a target for each period",
         )
     met = sum(aim.short(one.value) == 0 for one in past)
-    if _is_kept_not_reached(who):
+    if aim.kept or who.kpi.name in who.scope.guardrails:
         return
     yield who.judged("A302")
     if met / len(past) >= MOSTLY_MET:
@@ -149,17 +167,12 @@ def _judge(who: _KpiTarget, aim: _Aim, past: Sequence[PastValue]) -> Iterator[Ve
         quarter = quantiles(values, n=4)[2 if aim.low is not None else 0]
         yield who.finding(
             "A302",
-            f"its target{who.who} of {aim.text(unit)} was already met in {met} of {span}, half of which had "
+            f"its target{who.who} of {aim} was already met in {met} of {span}, half of which had "
             f"{number(median(values), unit)} or better: it asks for nothing new",
             f"raise it (the best quarter of them had {number(quarter, unit)} or better), or make it a guardrail"
             if aim.low is not None
             else f"tighten it (the best quarter had {number(quarter, unit)} or less), or make it a guardrail",
         )
-
-
-def _is_kept_not_reached(who: _KpiTarget) -> bool:
-    """A guardrail and a range are to be kept: that they always were is as it should be."""
-    return who.kpi.direction == "in_range" or who.kpi.name in who.scope.guardrails
 
 
 def _key_results(scope: Scope, evidence: Evidence, objective: Objective) -> Iterator[Verdict]:
@@ -169,11 +182,17 @@ def _key_results(scope: Scope, evidence: Evidence, objective: Objective) -> Iter
         kpi = scope.catalog.kpi(result.kpi)
         if period is None or kpi.direction == "in_range":
             continue
-        if any(one.value == result.value and one.grain == period.grain and not one.by for one in kpi.targets):
+        if any(_repeats(one, result, period.grain) for one in kpi.targets):
             continue
-        aim = _Aim.of_value(kpi, result.value)
-        if past := _past(scope, evidence, (kpi.name, period.grain, ()), period):
-            yield from _judge(_KpiTarget(scope, kpi, (), ("key_results", index), objective.name), aim, past)
+        segment = tuple(sorted(result.by.items()))
+        past = _comparable(scope, evidence.past.get((kpi.name, period.grain, segment), ()), period)
+        if past:
+            who = _KpiTarget(scope, kpi, segment, ("key_results", index), objective.name)
+            yield from _judge(who, _Aim.of_value(kpi, result.value), past)
+
+
+def _repeats(target: Target, result: KeyResult, grain: Grain) -> bool:
+    return (target.value, target.grain, target.by) == (result.value, grain, result.by)
 
 
 def _rules(scope: Scope, evidence: Evidence) -> Iterator[Verdict]:

@@ -35,6 +35,7 @@ _ALL = (
     Code("M206", "never moves", needs_data=True),
     Code("M207", "ratio of different filters"),
     Code("M208", "ratio of different dimensions"),
+    Code("M209", "report without source or note", needs_data=True),
     Code("A301", "out of reach", needs_data=True),
     Code("A302", "already met", needs_data=True),
     Code("A303", "segments do not add up"),

@@ -8,7 +8,7 @@ from datetime import date
 
 from onpace.config.calendar import Grain, Period
 
-__all__ = ["Evidence", "FieldFacts", "PastValue", "RuleFacts", "Segment"]
+__all__ = ["Evidence", "FieldFacts", "PastValue", "ReportFacts", "RuleFacts", "Segment"]
 
 Segment = tuple[tuple[str, str], ...]
 """Dimension values, sorted by dimension; () is the total."""
@@ -49,6 +49,17 @@ class RuleFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportFacts:
+    """How well the values that people reported of a KPI are explained; of corrected ones only the last."""
+
+    values: int
+    without_source: int
+    without_note: int
+    latest: str
+    """The last period with a value that lacks one of them; '' if there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that was read. A KPI without an entry has no history to judge by."""
 
@@ -56,8 +67,12 @@ class Evidence:
     """Event type -> events in the archive, duplicates left out."""
     fields: Mapping[str, FieldFacts] = field(default_factory=dict)
     """By KPI; by KPI and part of it (`visit_to_order.base`) where it follows entities."""
+    reports: Mapping[str, ReportFacts] = field(default_factory=dict)
+    """By reported KPI that has values."""
     past: Mapping[tuple[str, Grain, Segment], Sequence[PastValue]] = field(default_factory=dict)
     """Whole periods, oldest first."""
+    growth: Mapping[tuple[str, int], Sequence[PastValue]] = field(default_factory=dict)
+    """(KPI, place of a growth target) -> how much more each whole period had than its baseline."""
     daily: Mapping[str, Mapping[date, float]] = field(default_factory=dict)
     """By KPI: its value on each complete day."""
     rules: Mapping[str, RuleFacts] = field(default_factory=dict)

@@ -22,7 +22,7 @@ _CHOICES = ("base", "conversion", "start", "return")
 
 
 def check_measurable(scope: Scope) -> Iterator[Verdict]:
-    """M201 to M206. All but M205 need evidence."""
+    """M201 to M206, and M209. All but M205 need evidence."""
     yield from _silent_sources(scope)
     if scope.evidence:
         yield from _arrivals(scope, scope.evidence)
@@ -30,6 +30,7 @@ def check_measurable(scope: Scope) -> Iterator[Verdict]:
             if facts := scope.evidence.fields.get(stream.name):
                 yield from _fields(scope, kpi, stream, facts)
         yield from _still(scope, scope.evidence)
+        yield from _reports(scope, scope.evidence)
 
 
 def _silent_sources(scope: Scope) -> Iterator[Finding]:
@@ -38,7 +39,7 @@ def _silent_sources(scope: Scope) -> Iterator[Finding]:
         for name in scope.catalog.event_types(kpi):
             fed.setdefault(name, []).append(kpi.name)
     for name, kpis in fed.items():
-        if name in scope.catalog.events and scope.catalog.events[name].expected_every is None:
+        if name in scope.found.events and scope.catalog.events[name].expected_every is None:
             yield scope.event(
                 "M205",
                 name,
@@ -154,3 +155,17 @@ def _still(scope: Scope, evidence: Evidence) -> Iterator[Verdict]:
                     "learn from it",
                     "check its definition, or measure what does move on the way there",
                 )
+
+
+def _reports(scope: Scope, evidence: Evidence) -> Iterator[Verdict]:
+    for name, facts in evidence.reports.items():
+        yield scope.judged("M209", name)
+        lacks = {"source": facts.without_source, "note": facts.without_note}
+        if found := [f"{count:,} have no {what}" for what, count in lacks.items() if count]:
+            yield scope.kpi(
+                "M209",
+                name,
+                f"of its {facts.values:,} reported values, {' and '.join(found)}, the latest of them for "
+                f"{facts.latest}: nobody can check where they come from",
+                "report them again with --source and --note: the value that counts is the last one",
+            )

@@ -1,9 +1,11 @@
 """Memory of a processor over 20 million events, 5 million distinct ids, 100,000 series and a year of windows.
 
     python docs/benchmarks/load.py [--events 20000000] [--ids 5000000] [--late 2000] [--folder DIR]
+    python docs/benchmarks/load.py --events 3000000 --ids 2400000 --horizon 120 --rate 5000 --every 200000
 
 Apache Kafka, ClickHouse's engine behind HTTP and `onpace process` run as a process each. One line a million events;
-then values are recounted, and the processor is killed and started again.
+then values are recounted, and the processor is killed and started again. `--horizon` shows what memory does once ids
+leave the horizon of the deduplication; copies then come soon after their first, for later ones would count.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from onpace.processors.clickhouse import ClickHouse
 
 HERE = Path(__file__).resolve().parent
 MIB = 1024
+WEEK = 7 * 86_400
 
 
 def memory(pid: int) -> dict[str, int]:
@@ -143,9 +146,21 @@ class Feeder:
         return self._thread.is_alive()
 
 
-def watch(processor: ProcessorProcess, engine: int, feeder: Feeder, events: int, every: int) -> None:
-    """A line every `every` events until all are taken and written."""
-    print("\n| events | seconds | events/s | processor RSS | peak | engine RSS |\n|---|---|---|---|---|---|")
+def remembered(store: ClickHouse, horizon: int) -> int:
+    """Ids that arrived within the horizon (seconds), as the log tells time."""
+    sql = (
+        "SELECT countIf(NOT duplicate AND arrival >= (SELECT max(arrival) FROM events) - {horizon:UInt32}) FROM events"
+    )
+    [(count,)] = store.query(sql, {"horizon": horizon})
+    return int(count)
+
+
+def watch(
+    processor: ProcessorProcess, engine: int, feeder: Feeder, store: ClickHouse, options: argparse.Namespace
+) -> None:
+    """A line every so many events until all are taken and written. `ids` are those to be remembered."""
+    events, every = options.events, options.every
+    print("\n| events | seconds | events/s | ids | processor RSS | peak | engine RSS |\n|---|---|---|---|---|---|---|")
     began, printed, last = time.monotonic(), 0, (time.monotonic(), 0)
     while True:
         time.sleep(1)
@@ -154,7 +169,15 @@ def watch(processor: ProcessorProcess, engine: int, feeder: Feeder, events: int,
             printed, now = taken // every, time.monotonic()
             own, other = memory(processor.pid), memory(engine)
             rate = (taken - last[1]) / (now - last[0])
-            cells = (f"{taken:,}", f"{now - began:,.0f}", f"{rate:,.0f}", own["rss"], own["peak"], other["rss"])
+            cells = (
+                f"{taken:,}",
+                f"{now - began:,.0f}",
+                f"{rate:,.0f}",
+                f"{remembered(store, options.horizon):,}",
+                own["rss"],
+                own["peak"],
+                other["rss"],
+            )
             print("| " + " | ".join(map(str, cells)) + " |", flush=True)
             last = now, taken
         if taken >= events:
@@ -190,9 +213,9 @@ def written(store: ClickHouse) -> int:
     return int(offsets)
 
 
-def restart(folder: Path, kafka: str, clickhouse: str) -> None:
+def restart(folder: Path, kafka: str, clickhouse: str, **settings: str) -> None:
     """How long a new process takes until it holds every id again, and what it holds then."""
-    processor = ProcessorProcess(folder, kafka, clickhouse)
+    processor = ProcessorProcess(folder, kafka, clickhouse, **settings)
     try:
         while processor.log.read_text().count("partition taken over") < KafkaSettings().partitions:
             time.sleep(0.1)
@@ -207,23 +230,25 @@ def restart(folder: Path, kafka: str, clickhouse: str) -> None:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """One load from the first event to the audit."""
-    orders = Orders(options.ids, options.events, today(), options.late)
+    recent = options.rate * options.horizon // 10 if options.horizon < WEEK else None
+    orders = Orders(options.ids, options.events, today(), options.late, recent)
     with ExitStack() as held:
         broker = held.enter_context(LocalKafka(folder / "kafka"))
         engine, url = held.enter_context(engine_process(folder / "engine"))
         kafka = KafkaSettings(bootstrap=broker.address)
         ensure_topics(kafka)
         print(f"{os.cpu_count()} CPUs; {options.events:,} events, {options.ids:,} ids, {SERIES:,} series …")
-        feeder = Feeder(orders, kafka)
-        processor = ProcessorProcess(folder, broker.address, url)
+        feeder = Feeder(orders, kafka, options.rate)
+        horizon = {"ONPACE_PROCESSOR__DEDUP_HORIZON": f"{options.horizon}s"}
+        processor = ProcessorProcess(folder, broker.address, url, **horizon)
         held.callback(processor.end)
-        watch(processor, engine, feeder, options.events, options.every)
         store = ClickHouse.connect(ClickHouseSettings(url=url), folder)
+        watch(processor, engine, feeder, store, options)
         while written(store) < options.events:
             time.sleep(0.5)
         audit(store, orders)
         processor.end()
-        restart(folder, broker.address, url)
+        restart(folder, broker.address, url, **horizon)
 
 
 def main() -> None:
@@ -235,8 +260,12 @@ def main() -> None:
         "--late", type=int, default=LATE, help="one order in so many comes out of order by up to a year"
     )
     parser.add_argument("--every", type=int, default=1_000_000, help="events between two lines")
+    parser.add_argument("--horizon", type=int, default=WEEK, help="seconds within which a copy is known as one")
+    parser.add_argument("--rate", type=int, default=0, help="events a second; as fast as it goes by default")
     parser.add_argument("--folder", type=Path, help="keep everything here (about 15 GiB)")
     options = parser.parse_args()
+    if options.horizon < WEEK and not options.rate:
+        parser.error("--horizon needs --rate: copies must come within it")
     with ExitStack() as held:
         folder = options.folder or Path(held.enter_context(tempfile.TemporaryDirectory(prefix="onpace-load-")))
         folder.mkdir(parents=True, exist_ok=True)

@@ -22,10 +22,13 @@ _CLOCK = [f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z" for se
 
 
 class Orders:
-    """`ids` orders over the year before `end`, sent as `events` events: each id once as a new one, the rest again."""
+    """`ids` orders over the year before `end`, sent as `events` events: each id once as a new one, the rest again.
 
-    def __init__(self, ids: int, events: int, end: datetime, late: int = LATE) -> None:
-        self.ids, self.events, self._late = ids, events, late
+    `recent`: only one of the so many newest ids is sent again; any by default.
+    """
+
+    def __init__(self, ids: int, events: int, end: datetime, late: int = LATE, recent: int | None = None) -> None:
+        self.ids, self.events, self._late, self._recent = ids, events, late, recent or ids
         self._last_day = end.replace(hour=0, minute=0, second=0, microsecond=0)
         self._first_day = self._last_day - timedelta(days=366)
         self._days = [f"{self._first_day + timedelta(days=day):%Y-%m-%dT}" for day in range(367)]
@@ -66,14 +69,14 @@ class Orders:
         ).encode()
 
     def sent(self, seed: int = 7) -> Iterator[int]:
-        """The numbers in the order in which they are sent: new ones evenly spread, between them any sent before."""
+        """The numbers in the order in which they are sent: new ones evenly spread, between them some sent before."""
         rng, new = random.Random(seed).random, 0
         for position in range(self.events):
             if position * self.ids // self.events >= new:
                 yield new
                 new += 1
             else:
-                yield int(rng() * new)
+                yield new - 1 - int(rng() * min(new, self._recent))
 
 
 def today() -> datetime:

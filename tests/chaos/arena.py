@@ -219,6 +219,7 @@ class Arena:
         audit_archive(store, self.settings.topic, lines, figures)
         if not gaps:
             audit_offsets(store, self.settings.topic, self.committed(), figures)
+            figures.mismatches += self.watcher.unread(self.feed.reached)
         if final:
             self.watcher.stop()
             figures.mismatches += self.watcher.unexplained(lines.events, self._arrived(lines))

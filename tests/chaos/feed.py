@@ -63,6 +63,8 @@ class Feed:
         self.offsets: dict[int, int] = {}
         self.acknowledged: list[tuple[int, datetime]] = []
         """(lines so far, when the last of them had arrived)."""
+        self.reached: list[tuple[datetime, dict[int, int]]] = []
+        """(when, how far each partition's log reached then at least: the next offset)."""
         self.lines = 0
         self.resent = 0
         """Lines sent again because their delivery was not certain."""
@@ -129,6 +131,7 @@ class Feed:
         self.lines += len(lines)
         until(lambda: self._sent(lines), "delivered", 150)
         self.acknowledged.append((self.lines, datetime.now(UTC)))
+        self.reached.append((datetime.now(UTC), dict(self.offsets)))
 
     def _sent(self, lines: Sequence[tuple[bytes, bytes]]) -> bool:
         try:

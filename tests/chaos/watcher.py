@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -36,6 +37,16 @@ class Change:
     after: Seen
 
 
+@dataclass(frozen=True)
+class Claim:
+    """What was to be seen of the log at one moment."""
+
+    read_until: Mapping[int, datetime]
+    """Partition -> the time up to which everything is said to have been read. Looked at first."""
+    archived: Mapping[int, int]
+    """Partition -> offset after the last one archived."""
+
+
 @dataclass
 class Watcher:
     """Polls in a thread of its own from `start` to `stop`. `problems` is what it saw that must never be."""
@@ -49,6 +60,7 @@ class Watcher:
     """Values that it has seen complete."""
     problems: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    claims: list[Claim] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._seen: dict[tuple[str, datetime, tuple[Any, ...]], Seen] = {}
@@ -70,15 +82,24 @@ class Watcher:
             if self._ended.wait(0.2):
                 return
             with suppress(OnPaceError):  # the server is away, or nobody has made the views yet
-                self._poll(kpi)
+                self._poll(self._connected(), kpi)
 
-    def _poll(self, kpi: Kpi) -> None:
+    def _connected(self) -> ClickHouse:
         if self._store is None:
             self._store = ClickHouse.connect(ClickHouseSettings(url=self.url), Path(), read_only=self.read_only)
-        dims = "".join(f"{name}, " for name in kpi.by)
-        rows = self._store.query(
-            f"SELECT window_start, {dims}value, complete, revision FROM kpi_{kpi.name}_{kpi.grain}"
+        return self._store
+
+    def _poll(self, store: ClickHouse, kpi: Kpi) -> None:
+        read_until = store.query(
+            "SELECT partition, max(caught_up_at) FROM watermarks WHERE event_type = '' GROUP BY partition"
         )
+        archived = store.query(
+            "SELECT partition, max(offset) + 1 FROM (SELECT partition, offset FROM events UNION ALL "
+            "SELECT partition, offset FROM dead_letters) GROUP BY partition"
+        )
+        self.claims.append(Claim(dict(read_until), dict(archived)))
+        dims = "".join(f"{name}, " for name in kpi.by)
+        rows = store.query(f"SELECT window_start, {dims}value, complete, revision FROM kpi_{kpi.name}_{kpi.grain}")
         self.polls += 1
         for row in rows:
             self._compare(kpi, row[0], row[1:-3], (row[-3], bool(row[-2]), int(row[-1])))
@@ -117,6 +138,21 @@ class Watcher:
             for change in self.changes
             if not late[change.kpi.grain, change.kpi.zone][change.window_start]
         ]
+
+    def unread(self, reached: Sequence[tuple[datetime, Mapping[int, int]]]) -> list[str]:
+        """Partitions said to have been read up to a time while something that had arrived by then was not archived.
+
+        `reached`: how far their log was at which time, as the feed knows. For logs of one life without gaps.
+        """
+        times = [at for at, _ in reached]
+        found = {}
+        for claim in self.claims:
+            for partition, until in claim.read_until.items():
+                known = bisect.bisect_right(times, until)
+                there = reached[known - 1][1].get(partition, 0) if known else 0
+                if claim.archived.get(partition, 0) < there:
+                    found[partition, until] = f"up to offset {claim.archived.get(partition, 0)} of {there}"
+        return [f"partition {n} was called read until {at}, and was {what}" for (n, at), what in found.items()]
 
 
 def _same(before: float | None, now: float | None) -> bool:
