@@ -21,6 +21,9 @@ __all__ = ["OTHER", "KpiLine", "Scorecard", "Section", "Selection", "Trend", "as
 OTHER = "other"
 """The section of what names no perspective."""
 
+IN_POINTS = ("ratio", "points")
+"""Units that change by points: 43 after 40 is 3 more, and not 7.5 % more."""
+
 UTC_ZONE = ZoneInfo("UTC")
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -76,8 +79,8 @@ class Trend:
 
     @classmethod
     def between(cls, before: float | None, now: float | None, period: Period, kpi: Kpi) -> Trend:
-        """The change from one value to another. A ratio changes by points, and so does what was 0 or less."""
-        relative = kpi.unit != "ratio" and before is not None and before > 0
+        """The change from one value to another. Ratios and points change by points, and so does what was 0 or less."""
+        relative = kpi.unit not in IN_POINTS and before is not None and before > 0
         if before is None or now is None:
             return cls(str(period), before, None, relative, None)
         change = (now - before) / before if relative else now - before

@@ -23,6 +23,7 @@ from onpace.config.kpi import (
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rules import Channel, Rule
+from onpace.config.uses_schema import LibraryKpi
 
 __all__ = ["kpi_file_schema"]
 
@@ -65,7 +66,7 @@ class _File(Model):
     calendars: tuple[CalendarRules, ...] | None = None
     events: dict[str, EventType | None] | None = None
     objectives: tuple[Objective, ...] | None = None
-    kpis: tuple[_OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
+    kpis: tuple[LibraryKpi | _OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
     waive: tuple[Waiver, ...] | None = None

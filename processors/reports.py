@@ -147,14 +147,6 @@ WHERE type = '{REPORT}' AND duplicate = 0
         """(KPI, period, dimension values) -> the report that counts."""
         return {(one.kpi, one.period, one.by): one for one in self.versions(kpi) if one.current}
 
-    def unexplained(self) -> dict[str, Sequence[ReportVersion]]:
-        """KPI -> its values that lack a source or a note, for those that have such."""
-        found: dict[str, list[ReportVersion]] = {}
-        for one in self.current().values():
-            if not (one.source and one.note):
-                found.setdefault(one.kpi, []).append(one)
-        return {name: tuple(values) for name, values in found.items()}
-
     def _labels(self, kpi: str, by: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         return tuple((name, by[name]) for name in self._kpis[kpi].dimensions if name in by)
 
