@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from onpace.config.calendars import CalendarRules
 from onpace.config.declarations import Defaults
 from onpace.config.kpi import (
     CumulativeKpi,
@@ -62,6 +63,7 @@ class _File(Model):
 
     version: Literal[1]
     defaults: Defaults = Defaults()
+    calendars: tuple[CalendarRules, ...] | None = None
     events: dict[str, EventType | None] | None = None
     objectives: tuple[Objective, ...] | None = None
     kpis: tuple[LibraryKpi | _OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None

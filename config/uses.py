@@ -24,7 +24,7 @@ OWN_KEYS = ("use", "map", "inputs", "currency")
 """Keys that go with `use` only."""
 FOR_INPUTS = ("dimensions", "filter", "grain", "lateness")
 """Keys that a KPI made of others has not itself: they are for the inputs that come along with it."""
-SHARED = ("owner", "team", "timezone")
+SHARED = ("owner", "team", "timezone", "calendar")
 OF_EVENTS = ("simple", "balance")
 
 Spec = dict[str, Any]
