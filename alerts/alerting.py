@@ -18,6 +18,7 @@ from onpace.alerts.status import KpiStatus
 from onpace.config.calendar import Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import REPORT
+from onpace.config.open_time import closed_through
 from onpace.config.rules import NoDataRule, PaceRule, ThresholdRule
 
 __all__ = ["BEHIND_RULE", "PIPELINE_RULES", "STALE_RULE", "AlertBook", "Look"]
@@ -99,8 +100,8 @@ class AlertBook:
         own, other = look.progress[rule.kpi], look.progress[gate]
         if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
             return
-        zone = self._catalog.kpi(rule.kpi).zone
-        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), zone)
+        calendar = self._catalog.kpi(rule.kpi).calendar
+        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), calendar)
         since = self._evaluated_to(rule) or own.first_event
         if (width := rule.grain.step) is not None:
             since = max(since, complete_to - width * MAX_WINDOWS)
@@ -123,6 +124,8 @@ class AlertBook:
                     continue
                 volume = volumes.get((key, point.window_start))
                 verdict = threshold_verdict(rule, point.value, volume, firing=alert.state == "firing")
+                if closed := closed_through(calendar, point.window_start, point.window_end):
+                    verdict = Verdict(None, closed, point.value)
                 alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end)
             self.alerts[alert.identity] = replace(alert, evaluated_to=complete_to)
 
@@ -159,7 +162,7 @@ class AlertBook:
         progress, due = look.progress[rule.kpi], Due(target, Period.parse(status.period))
         earlier = [as_of - rule.hold * part / SAMPLES for part in range(SAMPLES, 0, -1)]
         grain = self._catalog.base_grain(kpi)
-        instants = sorted({window_start(grain, at, kpi.zone) for at in earlier})
+        instants = sorted({window_start(grain, at, kpi.calendar) for at in earlier})
         judgements = [
             self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
         ]
@@ -168,7 +171,8 @@ class AlertBook:
         return alert
 
     def _no_data(self, rule: NoDataRule, look: Look) -> None:
-        names = [name for name in self._catalog.event_types(self._catalog.kpi(rule.kpi)) if name != REPORT]
+        kpi = self._catalog.kpi(rule.kpi)
+        names = [name for name in self._catalog.event_types(kpi) if name != REPORT]
         late = look.late.get(rule.kpi, ())
         if late or not names:
             self._step_rule(rule, overdue_verdict(rule, late, look.now), look)
@@ -178,7 +182,7 @@ class AlertBook:
             return
         last = {name: last_seen(sources[name]) if name in sources else None for name in names}
         known = min((known_until(source, look.now) for source in sources.values()), default=look.now)
-        self._step_rule(rule, no_data_verdict(rule, last, known), look)
+        self._step_rule(rule, no_data_verdict(rule, last, known, kpi.calendar), look)
 
     def _step_rule(self, rule: NoDataRule, verdict: Verdict, look: Look) -> None:
         alert = self._alert(Alert(rule.name, rule.kpi, severity=rule.severity))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from onpace.alerts.pace import LATE_START, elapsed_share
 from onpace.alerts.reading import Span
 from onpace.alerts.status import format_value
-from onpace.config.calendar import Grain, Period
+from onpace.config.calendar import Calendar, Grain, Period
 from onpace.config.increases import Over
 from onpace.config.kpi import Direction, Target
 
@@ -54,20 +53,20 @@ class Baseline:
     def of(
         cls,
         period: Period,
-        zone: ZoneInfo,
+        calendar: Calendar,
         *,
         first_event: datetime | None,
         complete_to: datetime | None,
         accumulates: bool,
     ) -> Baseline:
         """A total needs the whole period: one that began after its first 5 % is too small to go by."""
-        start, end = span = period.bounds(zone)
+        start, end = span = period.bounds(calendar)
         if complete_to is None or complete_to < end:
             return cls(period, span, f"{period} is not complete yet")
         if first_event is None or first_event >= end:
             return cls(period, span, f"there are no events of {period}")
         if accumulates and elapsed_share(start, end, first_event) > LATE_START:
-            begun = f"{first_event.astimezone(zone):%Y-%m-%d %H:%M}"
+            begun = f"{first_event.astimezone(calendar.zone):%Y-%m-%d %H:%M}"
             return cls(period, span, f"{period} was not seen whole: the first event is of {begun}")
         return cls(period, span, "")
 

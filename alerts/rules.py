@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from onpace.alerts.pace import elapsed_share
 from onpace.alerts.status import KpiStatus, finite, format_value
+from onpace.config.calendar import Calendar
 from onpace.config.durations import format_duration
+from onpace.config.open_time import closed_through, open_time
 from onpace.config.rules import ActiveHours, NoDataRule, PaceRule, ThresholdRule
 
 __all__ = ["DAYS", "Inputs", "Verdict", "is_active", "no_data_verdict", "pace_verdict", "threshold_verdict"]
 
 Inputs = Mapping[str, float | str | None]
 
+_MICROSECOND = timedelta(microseconds=1)
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -84,17 +87,22 @@ def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
     return Verdict(status.status in worse, status.reason, status.actual, inputs)
 
 
-def no_data_verdict(rule: NoDataRule, last_events: Mapping[str, datetime | None], now: datetime) -> Verdict:
+def no_data_verdict(
+    rule: NoDataRule, last_events: Mapping[str, datetime | None], now: datetime, calendar: Calendar
+) -> Verdict:
     """The KPI's inputs by event type, with the time of the newest event of each; the quietest input decides.
 
-    An event type that has never sent anything gives no verdict.
+    Silence counts while the calendar is open. An event type that has never sent anything gives no verdict, and neither
+    does a closed day.
     """
     seen = {name: last for name, last in last_events.items() if last is not None}
     if len(seen) < len(last_events) or not seen:
         missing = ", ".join(name for name in last_events if name not in seen)
         return Verdict(None, f"no {missing} event seen yet")
+    if closed := closed_through(calendar, now, now + _MICROSECOND):
+        return Verdict(None, closed)
     name = min(seen, key=lambda key: seen[key])
-    silent = now - seen[name]
+    silent = open_time([calendar], seen[name], now)
     seconds = silent.total_seconds()
     inputs: Inputs = {"event_type": name, "last_event_time": seen[name].isoformat(), "silent_seconds": seconds}
     if silent > rule.after:

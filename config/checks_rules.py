@@ -103,10 +103,9 @@ def _check_windows(
             if name not in dimensions:
                 hint = did_you_mean(name, dimensions)
                 report.add(place.at("by", index), f"{subject}: '{name}' is no dimension of kpi '{other.name}'{hint}")
-    if volume and volume.timezone != kpi.timezone:
-        report.add(
-            place.at("min_volume"), f"{subject}: kpi '{volume.name}' follows another time zone than '{kpi.name}'"
-        )
+    if volume and volume.calendar.frame != kpi.calendar.frame:
+        differs = "follows another time zone" if volume.timezone != kpi.timezone else "has other weeks or fiscal years"
+        report.add(place.at("min_volume"), f"{subject}: kpi '{volume.name}' {differs} than '{kpi.name}'")
 
 
 def _check_hours(rule: Rule, place: Place, subject: str, report: Report) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel
 
+from onpace.config.calendars import CalendarRules
 from onpace.config.durations import Duration
 from onpace.config.errors import did_you_mean
 from onpace.config.expressions import ExpressionError, parse_event_expression
@@ -51,7 +52,7 @@ RULE_KINDS: dict[str, type[ThresholdRule | PaceRule | NoDataRule]] = {
     "no_data": NoDataRule,
 }
 PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
-SECTIONS = ("events", "objectives", "kpis", "channels", "rules")
+SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
@@ -69,6 +70,7 @@ class Defaults(Model):
     timezone: str | None = None
     owner: str | None = None
     lateness: Duration | None = None
+    calendar: str | None = None
     currency: str | None = None
     """The unit of library KPIs that are in money."""
 
@@ -86,6 +88,7 @@ class Declarations:
     """Everything that the files declare, by name, in file order."""
 
     events: dict[str, Declared[EventType]] = field(default_factory=dict)
+    calendars: dict[str, Declared[CalendarRules]] = field(default_factory=dict)
     objectives: dict[str, Declared[Objective]] = field(default_factory=dict)
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
@@ -209,7 +212,13 @@ class _Builder:
     def sections(self, uses: Uses) -> dict[str, Any]:
         """How each section's declarations are built."""
         kpi = partial(self.kpi_or_use, uses=uses)
-        return {"objectives": self.objective, "kpis": kpi, "channels": self.channel, "rules": self.rule}
+        return {
+            "calendars": self.calendar,
+            "objectives": self.objective,
+            "kpis": kpi,
+            "channels": self.channel,
+            "rules": self.rule,
+        }
 
     def kpi_or_use(self, name: str, spec: dict[str, Any], place: Place, uses: Uses) -> None:
         """A KPI, or what a `use` of the library comes to."""
@@ -235,6 +244,11 @@ class _Builder:
         content = {**{key: value for key, value in spec.items() if key != "name"}, "name": name}
         model = self.report.build(EventType, content, place=place, subject=subject)
         self._declare(self.found.events, name, place, subject, model)
+
+    def calendar(self, name: str, spec: dict[str, Any], place: Place) -> None:
+        subject = f"calendar '{name}'"
+        model = self.report.build(CalendarRules, spec, place=place, subject=subject)
+        self._declare(self.found.calendars, name, place, subject, model)
 
     def objective(self, name: str, spec: dict[str, Any], place: Place) -> None:
         subject = f"objective '{name}'"
@@ -301,11 +315,12 @@ class _Builder:
             section[name] = Declared(model, place)
 
     def _with_defaults(self, model: type[BaseModel], content: dict[str, Any]) -> dict[str, Any]:
-        """The time zone of a KPI made of others is that of its inputs, so the default is not for it."""
+        """The time zone and calendar of a KPI made of others are those of its inputs: the defaults are not for it."""
         given = self.defaults.model_dump(exclude_none=True)
         if issubclass(model, RatioKpi | DerivedKpi | CumulativeKpi):
             given.pop("timezone", None)
-        return {key: value for key, value in given.items() if key in model.model_fields} | content
+            given.pop("calendar", None)
+        return {key: value for key, value in given.items() if key in keys_of(model)} | content
 
     def _substitute(self, value: Any, place: Place, subject: str) -> Any:
         if not isinstance(value, str) or "${" not in value:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onpace.config.errors import OnPaceError
-from onpace.deploy import cli_events, cli_kpis, cli_lint, cli_rebuild, cli_report, cli_scorecard, cli_topics
+from onpace.deploy import (
+    cli_events,
+    cli_kpis,
+    cli_library,
+    cli_lint,
+    cli_project,
+    cli_rebuild,
+    cli_report,
+    cli_scorecard,
+    cli_topics,
+)
 from onpace.deploy.cli_options import Data, Kpis, Port, events_file, settings_with
 from onpace.deploy.stores import catalog_of
 
@@ -45,8 +55,10 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
         app.command()(command)
     cli_kpis.add_to(app)
     cli_scorecard.add_to(app)
+    cli_library.add_to(app)
     cli_lint.add_to(app)
     cli_events.add_to(app)
+    cli_project.add_to(app)
     cli_rebuild.add_to(app)
     cli_report.add_to(app)
     cli_topics.add_to(app)

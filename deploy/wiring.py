@@ -22,7 +22,7 @@ from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import senders_for
 from onpace.alerts.staleness import Patience
-from onpace.config.calendar import Grain, Period, period_containing
+from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
 from onpace.config.settings import Settings
@@ -175,17 +175,21 @@ class AlertPart:
 
         Raises OnPaceError for a period that has not begun, and StoreUnavailable.
         """
-        zone = next((kpi.zone for kpi in self.catalog.kpis.values()), ZoneInfo("UTC"))
-        chosen = period or period_containing(Grain.QUARTER, found.now, zone)
-        if chosen.bounds(zone)[0] >= found.now:
+        calendar = next((kpi.calendar for kpi in self.catalog.kpis.values()), Calendar(ZoneInfo("UTC")))
+        chosen = period or period_containing(Grain.QUARTER, found.now, calendar)
+        if chosen.bounds(calendar)[0] >= found.now:
             at = f"{found.now:%Y-%m-%d %H:%M} UTC"
             raise OnPaceError(f"{chosen} begins after {at}, as of which it is: choose an earlier one")
         statuses = [*ClickHouseHistory(self._store).statuses(), *found.statuses]
         reader = ScorecardReader(self.catalog, Reader(self._store, self.catalog), statuses)
-        return reader.read(Selection(chosen, found.now, owner, team, zone))
+        return reader.read(Selection(chosen, found.now, owner, team, calendar))
 
     def replay_now(self, last_event: datetime) -> datetime:
-        """What time it is at the end of a replay: the furthest watermark, which is just past the last event."""
+        """What time it is at the end of a replay: the furthest watermark, which is just past the last event.
+
+        That of weeks and longer windows is not just past it: by then another month may have begun.
+        """
         self.reader.sources()
-        marks = [mark for name in self.catalog.kpis if (mark := self.reader.watermark(name))]
+        found = [(self.catalog.base_grain(kpi), self.reader.watermark(name)) for name, kpi in self.catalog.kpis.items()]
+        marks = [mark for grain, mark in found if mark and grain.rank <= Grain.DAY.rank]
         return max(marks, default=last_event)

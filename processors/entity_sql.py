@@ -46,7 +46,7 @@ def conversion_rows(leaf: ConversionKpi, dims: Sequence[str], condition: str) ->
     follows = "<" if leaf.base.event == leaf.conversion.event else "<="
     key = f"concat({''.join(f'JSONExtractRaw(dims, {at}), ' for at in range(1, first))}entity)"
     equal = "".join(f" AND JSONExtractRaw(dims, {at}) != 'null'" for at in range(1, first))
-    start = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(time, 'UTC')")
+    start = window_start_sql(leaf.base_grain, leaf.calendar, "toDateTime(time, 'UTC')")
     return f"""SELECT window_start, if(converted, greatest(offset, later), offset) AS revision{_names(dims)},
       toUInt64(1) AS count, toDecimal128(converted, 9) AS exact,
       if(converted, [{_sketch_bin("took / 1000000")}], emptyArrayInt32()) AS bins,
@@ -71,8 +71,8 @@ def retention_rows(leaf: RetentionKpi, dims: Sequence[str], condition: str) -> s
     """
     start, back = streams_of(leaf)
     within = _Within.of(condition, leaf.base_grain)
-    window = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(first, 'UTC')")
-    period = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(time, 'UTC')")
+    window = window_start_sql(leaf.base_grain, leaf.calendar, "toDateTime(first, 'UTC')")
+    period = window_start_sql(leaf.base_grain, leaf.calendar, "toDateTime(time, 'UTC')")
     due = _periods_later("window_start", leaf)
     rolling = leaf.kind == "rolling"
     soonest, latest = (timedelta(days=days[leaf.period]) * leaf.n for days in (_SHORTEST, _LONGEST))
@@ -101,7 +101,7 @@ def balance_rows(leaf: BalanceKpi, dims: Sequence[str], condition: str) -> str:
     """
     (changes,) = streams_of(leaf)
     within = _Within.of(condition, leaf.base_grain)
-    start = window_start_sql(leaf.base_grain, leaf.timezone, "toDateTime(time, 'UTC')")
+    start = window_start_sql(leaf.base_grain, leaf.calendar, "toDateTime(time, 'UTC')")
     before = f"OVER (PARTITION BY entity ORDER BY {_ORDER} ROWS BETWEEN 1 PRECEDING AND 1 PRECEDING)"
     inside = f"FROM facts WHERE {_mine(changes)} AND {within.sql(first=None)}"
     if not dims:

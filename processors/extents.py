@@ -65,11 +65,11 @@ def leaf_reached(leaf: Leaf, mark: datetime) -> datetime:
     if isinstance(leaf, ConversionKpi):
         return mark - leaf.window
     if isinstance(leaf, RetentionKpi):
-        at = window_start(leaf.base_grain, mark, leaf.zone)
+        at = window_start(leaf.base_grain, mark, leaf.calendar)
         for _ in range(leaf.n):
             if at.year <= 1970:
                 return datetime.min.replace(tzinfo=UTC)
-            at = window_start(leaf.base_grain, at - _MICROSECOND, leaf.zone)
+            at = window_start(leaf.base_grain, at - _MICROSECOND, leaf.calendar)
         return at
     return mark
 
@@ -101,7 +101,7 @@ def _reached_sql(leaf: Leaf) -> str:
     if isinstance(leaf, ConversionKpi):
         return f"({mark} - toIntervalSecond({_seconds(leaf.window)}))"
     if isinstance(leaf, RetentionKpi):
-        first = first_day_sql(leaf.base_grain, leaf.timezone, mark)
+        first = first_day_sql(leaf.base_grain, leaf.calendar, mark)
         day = _BACK[leaf.base_grain].format(first, leaf.n)
         back = f"toDateTime64(toDateTime({day}, {quoted(leaf.timezone)}), 6, 'UTC')"
         # before there were so many periods since 1970 a date would wrap around

@@ -44,7 +44,7 @@ class Overdue:
     @property
     def since(self) -> datetime:
         """When the oldest of them was due."""
-        return self.periods[0].bounds(self.kpi.zone)[1] + self.kpi.due
+        return self.periods[0].bounds(self.kpi.calendar)[1] + self.kpi.due
 
     @property
     def reason(self) -> str:
@@ -67,12 +67,12 @@ class Reported:
     @property
     def until(self) -> datetime | None:
         """The end of the latest of them; None without any."""
-        return max(self.periods).bounds(self.kpi.zone)[1] if self.periods else None
+        return max(self.periods).bounds(self.kpi.calendar)[1] if self.periods else None
 
     def holds(self, start: datetime, end: datetime) -> bool:
         """Whether a window is complete: every period in `[start, end)` has been reported."""
-        period = period_containing(self.kpi.base_grain, start, self.kpi.zone)
-        while period.bounds(self.kpi.zone)[0] < end:
+        period = period_containing(self.kpi.base_grain, start, self.kpi.calendar)
+        while period.bounds(self.kpi.calendar)[0] < end:
             if period not in self.periods:
                 return False
             period = period.next()
@@ -80,7 +80,7 @@ class Reported:
 
     def missing(self, now: datetime) -> tuple[Period, ...]:
         """Ended periods without a value, oldest first: since the first one reported; before any was, the latest."""
-        last = period_containing(self.kpi.base_grain, now, self.kpi.zone).previous()
+        last = period_containing(self.kpi.base_grain, now, self.kpi.calendar).previous()
         period = min(self.periods, default=last)
         found = []
         while period <= last:
@@ -98,7 +98,7 @@ class Reported:
         return Overdue(self.kpi, late) if late else None
 
     def _due(self, period: Period) -> datetime:
-        return period.bounds(self.kpi.zone)[1] + self.kpi.due
+        return period.bounds(self.kpi.calendar)[1] + self.kpi.due
 
 
 class Reports:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from onpace.config.calendar import Grain
+from onpace.config.calendar import FISCAL_GRAINS, Grain
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
@@ -58,13 +58,19 @@ def view_statements(catalog: Catalog, topic: str) -> Iterator[tuple[str, str]]:
     for kpi in catalog.kpis.values():
         base = catalog.base_grain(kpi)
         for grain in Grain:
-            if grain is base or (grain.rank > base.rank and grain in _GRAINS):
+            if grain is base or (grain.rank > base.rank and (grain in _GRAINS or grain in _fiscal_grains(kpi))):
                 yield f"kpi_{kpi.name}_{grain}", _kpi_view(catalog, kpi, grain, catalog.dimensions(kpi))
                 yield f"kpi_{kpi.name}_{grain}_total", _kpi_view(catalog, kpi, grain, ())
 
 
+def _fiscal_grains(kpi: Kpi) -> set[Grain]:
+    """The fiscal grains that have views: all where fiscal years are other than years, and those with targets."""
+    differs = kpi.calendar.fiscal_start != (1, 1)
+    return {grain for grain in FISCAL_GRAINS if differs or any(target.grain is grain for target in kpi.targets)}
+
+
 def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> str:
-    placement = Windows(grain, kpi.timezone, begun_sql(catalog, kpi))
+    placement = Windows(grain, kpi.calendar, begun_sql(catalog, kpi))
     dims = "".join(f"`{name}`, " for name in by)
     targets = [t for t in kpi.targets if t.grain is grain and set(t.by) == set(by)]  # a row is one series
     filed = _target_sql(kpi, targets)
@@ -82,7 +88,7 @@ SELECT window_start, window_end, {dims}value, numerator, denominator,
   {attainment} AS attainment,
   {status} AS status
 FROM (
-  SELECT Start AS window_start, {window_end_sql(grain, kpi.timezone, "Start")} AS window_end,
+  SELECT Start AS window_start, {window_end_sql(grain, kpi.calendar, "Start")} AS window_end,
     {dims}value, numerator, denominator, revision
   FROM ({_read_late(merged_select(catalog, kpi, placement, by))})
 ) AS windows
@@ -133,7 +139,7 @@ def _target_sql(kpi: Kpi, targets: list[Target]) -> str:
         value = target.value if target.value is not None else target.max
         conditions = [f"`{name}` = {quoted(wanted)}" for name, wanted in target.by.items()]
         if target.period:
-            start, _ = target.period.bounds(kpi.zone)
+            start, _ = target.period.bounds(kpi.calendar)
             conditions.append(f"window_start = toDateTime({int(start.timestamp())}, 'UTC')")
         cases.append(f"{' AND '.join(conditions) or '1'}, {'NULL' if value is None else repr(value)}")
     return (

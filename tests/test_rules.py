@@ -12,7 +12,7 @@ from alerts_fakes import at
 
 from onpace.alerts.rules import is_active, no_data_verdict, pace_verdict, threshold_verdict
 from onpace.alerts.status import KpiStatus
-from onpace.config.calendar import Grain
+from onpace.config.calendar import Calendar, Grain
 from onpace.config.rules import ActiveHours, NoDataRule, PaceRule, ThresholdRule
 
 
@@ -26,6 +26,7 @@ def pace(**given: Any) -> PaceRule:
     return PaceRule.model_validate({"name": "r", "kpi": "revenue", "when": "pace"} | given)
 
 
+ALWAYS = Calendar(ZoneInfo("UTC"))
 STATUS = KpiStatus(
     kpi="revenue",
     target="every month",
@@ -114,9 +115,9 @@ def test_the_quietest_input_decides_on_silence() -> None:
     """Longer than `after`; an input that never sent anything gives no verdict."""
     rule = NoDataRule.model_validate({"name": "r", "kpi": "conversion", "when": "no_data", "after": "2h"})
     now = at("2026-11-01 12:00")
-    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2)}, now).breached is False
-    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2, seconds=1)}, now).breached is True
-    assert no_data_verdict(rule, {"a": now, "b": None}, now).breached is None
+    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2)}, now, ALWAYS).breached is False
+    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2, seconds=1)}, now, ALWAYS).breached is True
+    assert no_data_verdict(rule, {"a": now, "b": None}, now, ALWAYS).breached is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from processors_fakes import REGION, START, TIERS, TOPIC, Sent, catalog_of, deri
 from processors_world import drain, world
 from stacks import until
 
-from onpace.config.calendar import Grain, window_end, window_start
+from onpace.config.calendar import Calendar, Grain, window_end, window_start
 from onpace.config.kpi import Target
 from onpace.processors.calendar_sql import window_end_sql, window_start_sql
 from onpace.processors.clickhouse import ClickHouse
@@ -84,8 +84,10 @@ def test_views_say_what_the_reader_says(store: ClickHouse) -> None:
 
 @pytest.mark.parametrize("zone", ZONES)
 def test_windows_in_sql_are_those_of_the_calendar(store: ClickHouse, zone: str) -> None:
-    """For every grain, around the changes of the clock and where a day has no midnight."""
+    """For every grain, around the changes of the clock and where a day has no midnight, in any calendar."""
     rng = random.Random(zone)
+    starts = [(rng.randint(1, 12), rng.randint(1, 28)) for _ in range(3)]
+    calendars = [Calendar(ZoneInfo(zone), rng.randint(0, 6), start) for start in [(4, 1), (10, 1), *starts]]
     near = [
         datetime(2017, 10, 1, 4, tzinfo=UTC),
         datetime(2026, 4, 4, 15, tzinfo=UTC),
@@ -97,13 +99,16 @@ def test_windows_in_sql_are_those_of_the_calendar(store: ClickHouse, zone: str) 
     ]
     store.command("CREATE OR REPLACE TABLE instants (at DateTime('UTC')) ENGINE = Memory")
     store.insert("instants", ["at"], [(at,) for at in instants])
-    for grain in Grain:
-        start = window_start_sql(grain, zone, "at")
+    asked = [(grain, zone, ZoneInfo(zone)) for grain in Grain]
+    own = (Grain.WEEK, Grain.FISCAL_QUARTER, Grain.FISCAL_YEAR)
+    asked += [(grain, calendar, calendar) for calendar in calendars for grain in own]
+    for grain, written, meant in asked:
+        start = window_start_sql(grain, written, "at")
         for at, opened, closed in store.query(
-            f"SELECT at, {start} AS opened, {window_end_sql(grain, zone, 'opened')} FROM instants"
+            f"SELECT at, {start} AS opened, {window_end_sql(grain, written, 'opened')} FROM instants"
         ):
-            assert opened == window_start(grain, at, ZoneInfo(zone)), f"{grain} of {at}"
-            assert closed == window_end(grain, opened, ZoneInfo(zone)), f"{grain} from {opened}"
+            assert opened == window_start(grain, at, meant), f"{grain} of {at} in {meant}"
+            assert closed == window_end(grain, opened, meant), f"{grain} from {opened} in {meant}"
     store.command("DROP TABLE instants")
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
-from processors_fakes import START, TOPIC
+from entities_fakes import retention
+from processors_fakes import ORDER, START, TOPIC, catalog_of, simple
 
 from onpace.config.errors import BrokerUnavailable
 from onpace.deploy.stack import watch_broker
-from onpace.deploy.wiring import dead_letter_topic
+from onpace.deploy.wiring import AlertPart, dead_letter_topic
 from onpace.ingest.deadletters import DeadLetter
 
 LETTER = DeadLetter(TOPIC, 0, 1, START, "empty", "", "", b"raw")
@@ -67,3 +69,14 @@ def test_a_broker_that_is_away_and_back_is_said_to_be_once() -> None:
     with structlog.testing.capture_logs() as logged, pytest.raises(RuntimeError):
         asyncio.run(watch_broker(ask, timedelta()))
     assert [entry["event"] for entry in logged] == ["Kafka does not answer: waiting for it", "Kafka answers again"]
+
+
+def test_a_replay_ends_just_past_its_last_event() -> None:
+    """Not at the end of the week that a cohort is for: by then another month may have begun."""
+    chosen = {"event": ORDER.name}
+    kpis = simple("orders", "count"), simple("daily", "count", grain="1d"), retention("back", chosen, chosen, "week", 1)
+    marks = {"orders": START, "daily": START + timedelta(hours=5), "back": START + timedelta(days=4)}
+    part = AlertPart.__new__(AlertPart)
+    part.catalog = catalog_of(*kpis)
+    part.reader = SimpleNamespace(sources=dict, watermark=marks.get)  # type: ignore[assignment]
+    assert part.replay_now(START) == START + timedelta(hours=5)

@@ -90,9 +90,11 @@ class Scope:
         """KPIs that others claim to drive."""
         return frozenset(drive.kpi for kpi in self.catalog.kpis.values() for drive in kpi.drives)
 
-    def over(self, period: Period) -> bool:
-        """Whether a period has ended before today."""
-        return period.next().first_day <= self.today
+    def over(self, period: Period, kpi: Kpi | None = None) -> bool:
+        """Whether a period has ended before today, in the KPI's calendar or else in that of the first KPI."""
+        followed = kpi or next(iter(self.catalog.kpis.values()), None)
+        following = period.next()
+        return (following.begins(followed.calendar) if followed else following.first_day) <= self.today
 
     def linked(self, objective: str) -> tuple[Kpi, ...]:
         """The KPIs of an objective: its key results and those that name it, each once."""
