@@ -28,7 +28,7 @@ class Alert:
     kpi: str
     series: Labels = ()
     period: str = ""
-    """The period of a pace alert; '' for the rest."""
+    """The period of a pace or attainment alert; '' for the rest."""
     severity: str = "ticket"
     state: AlertState = "inactive"
     active_since: datetime | None = None
