@@ -12,7 +12,7 @@ from onpace.config.calendar import Calendar, Grain, Period
 from onpace.config.increases import Over
 from onpace.config.kpi import Direction, Target
 
-__all__ = ["Baseline", "Resolved", "baseline_period", "resolved"]
+__all__ = ["WEEKS_IN_A_YEAR", "Baseline", "Resolved", "baseline_period", "resolved", "year_before"]
 
 WEEKS_IN_A_YEAR = 52
 
@@ -24,7 +24,7 @@ def baseline_period(period: Period, over: Over) -> Period:
     day = period.first_day
     if period.grain is Grain.WEEK:
         return replace(period, first_day=day - timedelta(weeks=WEEKS_IN_A_YEAR))
-    year_ago = _year_before(day)
+    year_ago = year_before(day)
     if period.grain is Grain.DAY:
         return replace(period, first_day=year_ago)
     found = period.previous()
@@ -33,7 +33,8 @@ def baseline_period(period: Period, over: Over) -> Period:
     return found
 
 
-def _year_before(day: date) -> date:
+def year_before(day: date) -> date:
+    """The same date a year before; for 29 February the 28th."""
     try:
         return day.replace(year=day.year - 1)
     except ValueError:  # 29 February

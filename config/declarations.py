@@ -28,7 +28,16 @@ from onpace.config.kpi import (
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, ReportedKpi, RetentionKpi
 from onpace.config.reports import Report, keys_of
-from onpace.config.rules import Channel, NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.rules import (
+    AnomalyRule,
+    AttainmentRule,
+    ChangeRule,
+    Channel,
+    NoDataRule,
+    PaceRule,
+    Rule,
+    ThresholdRule,
+)
 from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
@@ -46,12 +55,15 @@ KPI_TYPES: dict[str, type[Kpi]] = {
     "balance": BalanceKpi,
     "reported": ReportedKpi,
 }
-RULE_KINDS: dict[str, type[ThresholdRule | PaceRule | NoDataRule]] = {
+RULE_KINDS: dict[str, type[Rule]] = {
     "threshold": ThresholdRule,
+    "change": ChangeRule,
+    "anomaly": AnomalyRule,
     "pace": PaceRule,
+    "attainment": AttainmentRule,
     "no_data": NoDataRule,
 }
-PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
+PLANNED_RULE_KINDS = ("forecast",)
 SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
@@ -60,7 +72,7 @@ HARMLESS_IN_KPIS = {
     "role": "leading",
 }
 """Keys that other declarations do not depend on, with what stands in for them when they are wrong."""
-HARMLESS_IN_RULES: dict[str, Any] = dict.fromkeys(("severity", "active", "for"))
+HARMLESS_IN_RULES: dict[str, Any] = dict.fromkeys(("severity", "active", "for", "keep_firing_for"))
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 

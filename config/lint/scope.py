@@ -15,7 +15,7 @@ from onpace.config.kpi_entities import Kpi, Leaf, ReportedKpi, streams_of
 from onpace.config.lint.codes import CODES
 from onpace.config.lint.evidence import Evidence
 from onpace.config.lint.findings import Finding, Judged
-from onpace.config.rules import ThresholdRule
+from onpace.config.rules import WindowRule
 from onpace.config.yaml_lines import Keys
 
 __all__ = ["Scope"]
@@ -82,7 +82,7 @@ class Scope:
     def ruled(self) -> frozenset[str]:
         """KPIs that a rule looks at, be it for its volume only."""
         rules = self.catalog.rules.values()
-        volumes = (rule.min_volume.kpi for rule in rules if isinstance(rule, ThresholdRule) and rule.min_volume)
+        volumes = (rule.min_volume.kpi for rule in rules if isinstance(rule, WindowRule) and rule.min_volume)
         return frozenset({rule.kpi for rule in rules} | set(volumes))
 
     @cached_property
