@@ -66,7 +66,7 @@ def test_the_whole_example_of_the_format_says_what_is_not_supported_yet() -> Non
     """Nothing but the planned parts, what is not declared, a comma in a bare text, and the missing environment."""
     found = problems(CORPUS / "format-example.yaml")
     planned = [line for line in found if "not supported yet" in line]
-    assert len(planned) == 3
+    assert len(planned) == 2
     assert [line for line in found if line not in planned] == [
         "45: kpi 'revenue': guardrails: unknown kpi 'refund_rate'",
         "68: kpi 'revenue_28d': unknown key '28 days' (a text that holds a comma stands in quotes)",
