@@ -50,7 +50,7 @@ $(BIN)/python:
 
 $(VENV)/.embedded: $(BIN)/python pyproject.toml constraints.txt
 	@echo 'installing into $(VENV): about a minute, once'
-	$(PIP) -e '.[embedded]'
+	$(PIP) -e '.[embedded,apprise]'
 	@touch $@
 
 $(VENV)/.all: $(BIN)/python pyproject.toml constraints.txt
