@@ -280,8 +280,8 @@ class Processor:
                 return None
             self._batches.append((slot, partition.intake.take_archived(rows)))
             flush = self.prepare(EPOCH)
-            folded = Flush(facts=flush.facts, series=flush.series, distinct=flush.distinct, partials=flush.partials)
-            self._writer.write(folded)
+            # no series: a rebuild that is done again begins at the beginning again
+            self._writer.write(Flush(facts=flush.facts, distinct=flush.distinct, partials=flush.partials))
             self.written()
             events += rows.height
         return events

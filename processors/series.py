@@ -10,7 +10,8 @@ before the checkpoint that covers it, and never taken back. So whoever goes on a
 A that occurred before it (earlier flushes), perhaps more of A (half a flush, a zombie), and nothing else. Going on from
 there, whatever S lacks of A comes before anything that is not in A, and is admitted; then S is A, and full. Hence
 crashes, repeated flushes, zombies, late events, evicted windows, dead lives and rebuilds all decide alike. Nothing is
-read back for it: the set of a slot is in memory while the slot is held.
+read back for it: the set of a slot is in memory while the slot is held. A rebuild begins at the beginning of its
+segment, where S is empty, and needs nothing stored.
 
 Rows of distinct counts have no segment: if a definition goes and comes back, what was booked before stays in the union.
 """

@@ -35,7 +35,7 @@ from processors_fakes import (
 )
 from processors_world import AFTER, BEFORE, Crash, drain, rebuild, world
 from structlog.testing import capture_logs
-from test_processor import Cluster, drawn_step
+from test_processor import STEPS, Cluster, drawn_step
 
 from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
@@ -204,6 +204,26 @@ def test_whoever_goes_on_admits_the_same_combinations(
         assert set(keys["slot"]) == {3}
         found += dims.texts(keys["dims"].to_list())
     assert found == [text if text in first else f'["{OTHER}"]' for text in texts[resumed:]]
+
+
+@pytest.mark.parametrize("table", STEPS[1:])
+def test_a_flush_that_ends_anywhere_changes_no_series(store: ClickHouse, table: str) -> None:
+    """Whoever goes on at a checkpoint finds every combination that was admitted before it."""
+    catalog = catalog_of(
+        simple("orders", "count", dimensions=REGION, grain="1d", max_series=2),
+        simple("buyers", "count_distinct", value="user_id", dimensions=REGION, grain="1d", max_series=2),
+    )
+    regions = ["EU", "US", "JP", "JP", "BR", "EU", "US", "JP", "US", "EU", "EU"]
+    sent = [order(str(at), region=region, user_id=f"u{at}") for at, region in enumerate(regions)]
+    for count in (1, 3, 4):
+        worker = world(store, catalog, logs := {0: log_of(sent)})
+        worker.take(0, count)
+        worker.crash_at = table
+        with pytest.raises(Crash):
+            worker.flush()
+    drain(world(store, catalog, logs), logs)
+    wanted = {"EU": 4, "US": 3, OTHER: 4}
+    assert by_region(store, catalog) == by_region(store, catalog, "buyers") == wanted
 
 
 def test_what_is_beyond_the_ceiling_is_counted_and_told_once(store: ClickHouse) -> None:
