@@ -10,15 +10,25 @@ from onpace.alerts.evaluation import Transition
 from onpace.alerts.judgement import Due, target_in_force
 from onpace.alerts.judging import Progress, StatusBoard
 from onpace.alerts.overdue import Late, overdue_verdict
-from onpace.alerts.reading import SeriesKey, SeriesReader, SourceTimes
-from onpace.alerts.rules import Verdict, no_data_verdict, pace_verdict, threshold_verdict
+from onpace.alerts.reading import SeriesReader, SourceTimes
+from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
 from onpace.alerts.states import Alert, AlertId, step
-from onpace.alerts.status import KpiStatus
-from onpace.config.calendar import Period, window_start
+from onpace.alerts.status import KpiStatus, Labels, target_series
+from onpace.alerts.window_rules import read_windows
+from onpace.config.calendar import Grain, Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import REPORT
-from onpace.config.rules import NoDataRule, PaceRule, ThresholdRule
+from onpace.config.rules import (
+    AnomalyRule,
+    AttainmentRule,
+    ChangeRule,
+    NoDataRule,
+    PaceRule,
+    PeriodRule,
+    ThresholdRule,
+    WindowRule,
+)
 
 __all__ = ["BEHIND_RULE", "PIPELINE_RULES", "STALE_RULE", "AlertBook", "Look"]
 
@@ -32,6 +42,8 @@ PIPELINE_RULES = (STALE_RULE, BEHIND_RULE)
 
 MAX_WINDOWS = 10_000
 """How far back, in windows of an hour or less, a rule that was never evaluated looks."""
+
+_NOT_KEPT = timedelta()
 
 SAMPLES = 4
 """At so many earlier points of its `for` a pace rule looks back when it was not evaluated all that time."""
@@ -72,10 +84,10 @@ class AlertBook:
         self._end_orphans(look.now)
         for rule in self._catalog.rules.values():
             match rule:
-                case ThresholdRule():
-                    self._threshold(rule, look)
-                case PaceRule():
-                    self._pace(rule, look)
+                case ThresholdRule() | ChangeRule() | AnomalyRule():
+                    self._windows(rule, look)
+                case PaceRule() | AttainmentRule():
+                    self._periods(rule, look)
                 case NoDataRule() if look.live:
                     self._no_data(rule, look)
         if look.live:
@@ -85,54 +97,48 @@ class AlertBook:
         known = self.alerts.get(alert.identity, alert)
         return known if known.active else replace(known, severity=alert.severity)
 
-    def _advance(self, alert: Alert, verdict: Verdict, *, hold: timedelta, at: datetime) -> Alert:
-        after = step(alert, breached=verdict.breached, hold=hold, now=at)
-        if after is not alert:
+    def _advance(
+        self, alert: Alert, verdict: Verdict, *, hold: timedelta, at: datetime, keep: timedelta = _NOT_KEPT
+    ) -> Alert:
+        after = step(alert, breached=verdict.breached, hold=hold, now=at, keep=keep)
+        if after.state != alert.state:
             after = replace(after, value=verdict.value, reason=verdict.reason)
             self.transitions.append(Transition(after, alert.state, at, verdict.inputs))
         elif alert.active and verdict.breached is not None:
-            after = replace(alert, value=verdict.value, reason=verdict.reason)
+            kept = f" (fires until {after.good_since + keep:%Y-%m-%d %H:%M} UTC)" if after.good_since else ""
+            after = replace(after, value=verdict.value, reason=verdict.reason + kept)
         return after
 
-    def _threshold(self, rule: ThresholdRule, look: Look) -> None:
+    def _windows(self, rule: WindowRule, look: Look) -> None:
         gate = rule.min_volume.kpi if rule.min_volume else rule.kpi
         own, other = look.progress[rule.kpi], look.progress[gate]
         if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
             return
-        zone = self._catalog.kpi(rule.kpi).zone
-        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), zone)
+        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), self._catalog.kpi(rule.kpi).calendar)
         since = self._evaluated_to(rule) or own.first_event
         if (width := rule.grain.step) is not None:
             since = max(since, complete_to - width * MAX_WINDOWS)
         if since >= complete_to:
             return
-        found = self._reader.series(rule.kpi, rule.grain, since, complete_to, by=rule.by)
-        volumes: dict[tuple[SeriesKey, datetime], float | None] = {}
-        if rule.min_volume:
-            gates = self._reader.series(gate, rule.grain, since, complete_to, by=rule.by)
-            volumes = {(key, point.window_start): point.value for key, points in gates.items() for point in points}
-        for key, points in found.items():
+        span = (since, complete_to)
+        found = read_windows(self._catalog, self._reader, rule, span, first_event=own.first_event)
+        for key, windows in found.items():
             series = tuple(zip(rule.by, key, strict=True))
             alert = self._alert(Alert(rule.name, rule.kpi, series, severity=rule.severity))
-            for point in points:
-                if (
-                    not point.complete
-                    or point.window_end > complete_to
-                    or point.window_end <= (alert.evaluated_to or since)
-                ):
-                    continue
-                volume = volumes.get((key, point.window_start))
-                verdict = threshold_verdict(rule, point.value, volume, firing=alert.state == "firing")
-                alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end)
+            for point in windows.points:
+                seen = point.window_end <= (alert.evaluated_to or since)
+                if point.complete and point.window_end <= complete_to and not seen:
+                    verdict = windows.verdict(point, firing=alert.state == "firing")
+                    alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end, keep=rule.keep)
             self.alerts[alert.identity] = replace(alert, evaluated_to=complete_to)
 
-    def _evaluated_to(self, rule: ThresholdRule) -> datetime | None:
+    def _evaluated_to(self, rule: WindowRule) -> datetime | None:
         seen = [alert.evaluated_to for alert in self.alerts.values() if alert.rule == rule.name and alert.evaluated_to]
         return max(seen, default=None)
 
-    def _pace(self, rule: PaceRule, look: Look) -> None:
+    def _periods(self, rule: PeriodRule, look: Look) -> None:
         for status in look.statuses:
-            if status.kpi != rule.kpi or status.as_of is None:
+            if not self._looks_at(rule, status.kpi, status.series, status.grain) or status.as_of is None:
                 continue
             alert = self._alert(Alert(rule.name, rule.kpi, status.series, status.period, severity=rule.severity))
             if status.stale:  # looked at, with no verdict: what happened meanwhile does not count towards `for`
@@ -140,16 +146,17 @@ class AlertBook:
                 continue
             if alert.evaluated_to is None and status.final:
                 continue
-            verdict = pace_verdict(rule, status)
+            verdict = period_verdict(rule, status, firing=alert.state == "firing")
             if verdict.breached:
                 alert = self._catch_up(rule, alert, status, look)
-            alert = self._advance(alert, verdict, hold=rule.hold, at=status.as_of)
+            keep = _NOT_KEPT if status.final else rule.keep
+            alert = self._advance(alert, verdict, hold=rule.hold, at=status.as_of, keep=keep)
             if status.final and alert.state == "inactive":
                 self.alerts.pop(alert.identity, None)
             else:
                 self.alerts[alert.identity] = replace(alert, evaluated_to=status.as_of)
 
-    def _catch_up(self, rule: PaceRule, alert: Alert, status: KpiStatus, look: Look) -> Alert:
+    def _catch_up(self, rule: PeriodRule, alert: Alert, status: KpiStatus, look: Look) -> Alert:
         """Look at earlier points within `for`, where nobody looked then: after a pause, or at the end of a replay."""
         kpi, as_of = self._catalog.kpi(rule.kpi), status.as_of
         seen = max(alert.evaluated_to or status.period_start, status.period_start)
@@ -159,16 +166,25 @@ class AlertBook:
         progress, due = look.progress[rule.kpi], Due(target, Period.parse(status.period))
         earlier = [as_of - rule.hold * part / SAMPLES for part in range(SAMPLES, 0, -1)]
         grain = self._catalog.base_grain(kpi)
-        instants = sorted({window_start(grain, at, kpi.zone) for at in earlier})
+        instants = sorted({window_start(grain, at, kpi.calendar) for at in earlier})
         judgements = [
             self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
         ]
         for then in self._board.statuses(judgements):
-            alert = self._advance(alert, pace_verdict(rule, then), hold=rule.hold, at=then.evaluated_at)
+            verdict = period_verdict(rule, then, firing=alert.state == "firing")
+            alert = self._advance(alert, verdict, hold=rule.hold, at=then.evaluated_at, keep=rule.keep)
         return alert
 
+    def _looks_at(self, rule: PeriodRule, kpi: str, series: Labels, grain: Grain) -> bool:
+        """Whether it is about targets like these: pace is about all of a KPI's, attainment about the headline."""
+        if kpi != rule.kpi or isinstance(rule, PaceRule):
+            return kpi == rule.kpi
+        headline = self._catalog.kpi(kpi).headline
+        return headline is not None and (target_series(headline), headline.grain) == (series, grain)
+
     def _no_data(self, rule: NoDataRule, look: Look) -> None:
-        names = [name for name in self._catalog.event_types(self._catalog.kpi(rule.kpi)) if name != REPORT]
+        kpi = self._catalog.kpi(rule.kpi)
+        names = [name for name in self._catalog.event_types(kpi) if name != REPORT]
         late = look.late.get(rule.kpi, ())
         if late or not names:
             self._step_rule(rule, overdue_verdict(rule, late, look.now), look)
@@ -178,11 +194,11 @@ class AlertBook:
             return
         last = {name: last_seen(sources[name]) if name in sources else None for name in names}
         known = min((known_until(source, look.now) for source in sources.values()), default=look.now)
-        self._step_rule(rule, no_data_verdict(rule, last, known), look)
+        self._step_rule(rule, no_data_verdict(rule, last, known, kpi.calendar), look)
 
     def _step_rule(self, rule: NoDataRule, verdict: Verdict, look: Look) -> None:
         alert = self._alert(Alert(rule.name, rule.kpi, severity=rule.severity))
-        self.alerts[alert.identity] = self._advance(alert, verdict, hold=rule.hold, at=look.now)
+        self.alerts[alert.identity] = self._advance(alert, verdict, hold=rule.hold, at=look.now, keep=rule.keep)
 
     def _pipeline(self, look: Look) -> None:
         """One alert for each silent source; while the pipeline is behind, one for that, and silence says nothing."""
@@ -211,9 +227,10 @@ class AlertBook:
         if alert.rule in PIPELINE_RULES:
             return all(name in self._catalog.events for _, name in alert.series)
         rule = self._catalog.rules.get(alert.rule)
-        if rule is None or rule.kpi != alert.kpi or bool(alert.period) != isinstance(rule, PaceRule):
+        if rule is None or rule.kpi != alert.kpi or bool(alert.period) != isinstance(rule, PeriodRule):
             return False
-        if isinstance(rule, PaceRule):
-            targets = self._catalog.kpi(rule.kpi).targets
-            return target_in_force(targets, Period.parse(alert.period), alert.series) is not None
-        return names == (rule.by if isinstance(rule, ThresholdRule) else ())
+        if isinstance(rule, PeriodRule):
+            targets, period = self._catalog.kpi(rule.kpi).targets, Period.parse(alert.period)
+            meant = self._looks_at(rule, alert.kpi, alert.series, period.grain)
+            return meant and target_in_force(targets, period, alert.series) is not None
+        return names == (rule.by if isinstance(rule, WindowRule) else ())

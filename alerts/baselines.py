@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from onpace.alerts.pace import LATE_START, elapsed_share
 from onpace.alerts.reading import Span
 from onpace.alerts.status import format_value
-from onpace.config.calendar import Grain, Period
+from onpace.config.calendar import Calendar, Grain, Period
 from onpace.config.increases import Over
 from onpace.config.kpi import Direction, Target
 
-__all__ = ["Baseline", "Resolved", "baseline_period", "resolved"]
+__all__ = ["WEEKS_IN_A_YEAR", "Baseline", "Resolved", "baseline_period", "resolved", "year_before"]
 
 WEEKS_IN_A_YEAR = 52
 
@@ -25,7 +24,7 @@ def baseline_period(period: Period, over: Over) -> Period:
     day = period.first_day
     if period.grain is Grain.WEEK:
         return replace(period, first_day=day - timedelta(weeks=WEEKS_IN_A_YEAR))
-    year_ago = _year_before(day)
+    year_ago = year_before(day)
     if period.grain is Grain.DAY:
         return replace(period, first_day=year_ago)
     found = period.previous()
@@ -34,7 +33,8 @@ def baseline_period(period: Period, over: Over) -> Period:
     return found
 
 
-def _year_before(day: date) -> date:
+def year_before(day: date) -> date:
+    """The same date a year before; for 29 February the 28th."""
     try:
         return day.replace(year=day.year - 1)
     except ValueError:  # 29 February
@@ -54,20 +54,20 @@ class Baseline:
     def of(
         cls,
         period: Period,
-        zone: ZoneInfo,
+        calendar: Calendar,
         *,
         first_event: datetime | None,
         complete_to: datetime | None,
         accumulates: bool,
     ) -> Baseline:
         """A total needs the whole period: one that began after its first 5 % is too small to go by."""
-        start, end = span = period.bounds(zone)
+        start, end = span = period.bounds(calendar)
         if complete_to is None or complete_to < end:
             return cls(period, span, f"{period} is not complete yet")
         if first_event is None or first_event >= end:
             return cls(period, span, f"there are no events of {period}")
         if accumulates and elapsed_share(start, end, first_event) > LATE_START:
-            begun = f"{first_event.astimezone(zone):%Y-%m-%d %H:%M}"
+            begun = f"{first_event.astimezone(calendar.zone):%Y-%m-%d %H:%M}"
             return cls(period, span, f"{period} was not seen whole: the first event is of {begun}")
         return cls(period, span, "")
 

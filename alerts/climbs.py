@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from onpace.config.calendar import Grain, Period, window_start
+from onpace.config.calendar import FISCAL_GRAINS, Grain, Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import CumulativeKpi
 from onpace.config.kpi_entities import Kpi
@@ -17,11 +17,12 @@ from onpace.config.kpi_entities import Kpi
 __all__ = ["Climb", "climb_of"]
 
 WITHIN = {
-    Grain.DAY: (Grain.WEEK, Grain.MONTH, Grain.QUARTER, Grain.YEAR),
+    Grain.DAY: (Grain.WEEK, Grain.MONTH, Grain.QUARTER, Grain.FISCAL_QUARTER, Grain.YEAR, Grain.FISCAL_YEAR),
     Grain.MONTH: (Grain.QUARTER, Grain.YEAR),
     Grain.QUARTER: (Grain.YEAR,),
+    Grain.FISCAL_QUARTER: (Grain.FISCAL_YEAR,),
 }
-"""What a period never reaches over the edge of."""
+"""What a period never reaches over the edge of; nor does a month where fiscal years begin on the first of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ def climb_of(catalog: Catalog, kpi: Kpi, period: Period) -> Climb | None:
     run = Grain(kpi.to_date)
     if period.grain is run:
         return Climb(from_nothing=True, like_past=True)
-    if run not in WITHIN.get(period.grain, ()):
+    in_months = period.grain is Grain.MONTH and run in FISCAL_GRAINS and kpi.calendar.fiscal_start[1] == 1
+    if run not in WITHIN.get(period.grain, ()) and not in_months:
         return None
-    start, _ = period.bounds(kpi.zone)
-    return Climb(from_nothing=window_start(run, start, kpi.zone) == start, like_past=False)
+    start, _ = period.bounds(kpi.calendar)
+    return Climb(from_nothing=window_start(run, start, kpi.calendar) == start, like_past=False)

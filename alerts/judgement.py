@@ -12,7 +12,7 @@ from datetime import datetime
 
 from onpace.alerts.baselines import Baseline, Resolved, baseline_period, resolved
 from onpace.alerts.climbs import Climb
-from onpace.alerts.pace import PastPoint, elapsed_share, expected_share, past_periods
+from onpace.alerts.pace import PastPoint, expected_share, past_periods
 from onpace.alerts.reading import Span
 from onpace.alerts.status import (
     KpiStatus,
@@ -29,6 +29,7 @@ from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, Period, period_containing
 from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
+from onpace.config.open_time import closed_through, open_share
 
 __all__ = ["Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
 
@@ -75,12 +76,12 @@ def due_periods(
     due: dict[tuple[Labels, Period], Due] = {}
     for target in [*kpi.targets, *recorded.ever(kpi.name)]:
         series = target_series(target)
-        last = period_containing(target.grain, now, kpi.zone)
-        first = period_containing(target.grain, min(first_event or now, now), kpi.zone)
+        last = period_containing(target.grain, now, kpi.calendar)
+        first = period_containing(target.grain, min(first_event or now, now), kpi.calendar)
         for period in _periods(target, first, last):
             if (series, period) in due:
                 continue
-            end = period.bounds(kpi.zone)[1]
+            end = period.bounds(kpi.calendar)[1]
             targets = kpi.targets if now < end else recorded.in_force(kpi, period.grain, series, end)
             if chosen := target_in_force(targets, period, series):
                 due[series, period] = Due(chosen, period)
@@ -105,7 +106,7 @@ class Judgement:
     @property
     def bounds(self) -> Span:
         """The period, in UTC."""
-        return self.due.period.bounds(self.kpi.zone)
+        return self.due.period.bounds(self.kpi.calendar)
 
     @property
     def ended(self) -> bool:
@@ -121,14 +122,24 @@ class Judgement:
         return start, min(self.as_of, end)
 
     @property
+    def closed(self) -> str:
+        """Why there is nothing to judge: all of the period is closed, or all of it up to W; empty when some is open."""
+        (start, end), span, calendar = self.bounds, self.actual_span, self.kpi.calendar
+        if whole := closed_through(calendar, start, end):
+            return whole
+        so_far = closed_through(calendar, start, span[1]) if span else ""
+        return so_far.replace("closed:", "closed so far:", 1)
+
+    @property
     def past(self) -> tuple[PastPoint, ...]:
         """The matching points of past periods, where the expected share is to be learned from them."""
         span, (start, end) = self.actual_span, self.bounds
         if not self._is_total or self.ended or span is None or span[1] >= end or self.first_event is None:
             return ()
-        share, zone = elapsed_share(start, end, span[1]), self.kpi.zone
-        whole = past_periods(self.due.period, zone, first_event=self.first_event, complete_to=span[1])
-        return tuple(PastPoint.at(period, share, self.base_grain, zone) for period in whole)
+        calendar = self.kpi.calendar
+        share = open_share(calendar, start, end, span[1])
+        whole = past_periods(self.due.period, calendar, first_event=self.first_event, complete_to=span[1])
+        return tuple(PastPoint.at(period, share, self.base_grain, calendar) for period in whole)
 
     @property
     def baseline(self) -> Baseline | None:
@@ -137,7 +148,7 @@ class Judgement:
             return None
         return Baseline.of(
             baseline_period(self.due.period, self.due.target.over),
-            self.kpi.zone,
+            self.kpi.calendar,
             first_event=self.first_event,
             complete_to=self.as_of,
             accumulates=self._is_total,
@@ -148,7 +159,7 @@ class Judgement:
         """What tells where a cumulative KPI stood when the period began, if that has to be read."""
         if self.climb is None or self.climb.from_nothing or self.due.target.start is not None or self.ended:
             return None
-        return self.due.period.previous().bounds(self.kpi.zone)
+        return self.due.period.previous().bounds(self.kpi.calendar)
 
     def past_spans(self) -> tuple[Span, ...]:
         """What to read of past periods; none of them is empty."""
@@ -168,7 +179,8 @@ class Judgement:
         start, end = self.bounds
         if not (self.accumulates or self.climb) or self.ended or at >= end:
             return 1.0
-        return expected_share(elapsed_share(start, end, at), [point.share(values) for point in self.past])
+        past = [point.share(values) for point in self.past]
+        return expected_share(open_share(self.kpi.calendar, start, end, at), past)
 
     @property
     def _is_total(self) -> bool:
@@ -195,8 +207,9 @@ class Judgement:
         share = self._due_share(span[1], values) if span else 1.0
         expected = wanted.due(self._begin(values), share)
         status = judge_final(actual, wanted) if self.ended else judge(actual, expected, self.kpi.direction, target)
-        aim = expected.nearest(actual) if span and not found.problem else None
-        if found.problem:
+        closed = self.closed
+        aim = expected.nearest(actual) if span and not found.problem and not closed else None
+        if found.problem or closed:
             status = "no_data"
         return KpiStatus(
             kpi=self.kpi.name,
@@ -213,7 +226,7 @@ class Judgement:
             target_min=target.min,
             target_max=target.max,
             expected=aim,
-            attainment=attainment(actual, target, share if found.words and self._is_total else 1.0),
+            attainment=None if closed else attainment(actual, target, share if found.words and self._is_total else 1.0),
             gap=None if actual is None or aim is None else actual - aim,
             status=status,
             final=self.ended and self.as_of is not None and self.as_of >= end,
@@ -225,6 +238,8 @@ class Judgement:
 
 def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted, found: Resolved) -> str:
     if status == "no_data":
+        if closed := judgement.closed:
+            return closed
         if found.problem and actual is not None:
             return found.problem
         return "no complete data in the period yet" if not judgement.ended else "no data in the period"

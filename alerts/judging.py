@@ -40,7 +40,7 @@ def read_progress(catalog: Catalog, reader: SeriesReader, kpi: Kpi, *, now: date
     watermark = reader.watermark(kpi.name)
     if watermark is None:
         return Progress(None, None, stale)
-    as_of = window_start(catalog.base_grain(kpi), min(watermark, now), kpi.zone)
+    as_of = window_start(catalog.base_grain(kpi), min(watermark, now), kpi.calendar)
     return Progress(as_of, reader.first_event(kpi.name), stale)
 
 
@@ -150,7 +150,7 @@ class StatusBoard:
         due, finals = self._due(kpi, progress, now)
         if progress.stale:
             return [self._frozen(kpi, one, progress, now) for one in due]
-        hour = window_start(Grain.HOUR, now, kpi.zone)
+        hour = window_start(Grain.HOUR, now, kpi.calendar)
         looks_back = self._rechecked.get(kpi.name) != hour
         again = [self.judgement(kpi, one, progress, now) for one in finals] if looks_back else []
         fresh = self.statuses([*again, *(self.judgement(kpi, one, progress, now) for one in due)])
@@ -169,8 +169,8 @@ class StatusBoard:
         base = self._catalog.base_grain(kpi)
         longer = base.rank > Grain.DAY.rank
         last = progress.as_of - timedelta(microseconds=1) if longer else progress.as_of
-        period = period_containing(base if longer else Grain.DAY, last, kpi.zone)
-        start, _ = period.bounds(kpi.zone)
+        period = period_containing(base if longer else Grain.DAY, last, kpi.calendar)
+        start, _ = period.bounds(kpi.calendar)
         values = self._reader.values(kpi.name, [(start, progress.as_of)], {}) if start < progress.as_of else [None]
         words = str(period) if longer else "today"
         return Reading(finite(values[0]), progress.as_of, bool(progress.stale), words)

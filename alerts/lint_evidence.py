@@ -15,6 +15,7 @@ from onpace.config.calendar import Grain, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.lint.attainable import past_needed
 from onpace.config.lint.evidence import Evidence, PastValue, RuleFacts, Segment
+from onpace.config.open_time import closed_through
 from onpace.config.rules import ThresholdRule
 
 __all__ = ["with_past"]
@@ -73,7 +74,7 @@ class _Past:
             return []
         points = self._reader.series(name, grain, end - back, end, where=dict(segment)).get((), ())
         return [
-            PastValue(period_containing(grain, point.window_start, kpi.zone), value)
+            PastValue(period_containing(grain, point.window_start, kpi.calendar), value)
             for point, value in _complete(points)
             if elapsed_share(point.window_start, point.window_end, begun) <= LATE_START
             and elapsed_share(point.window_start, point.window_end, end) >= 1 - LATE_START
@@ -118,6 +119,7 @@ class _Past:
             for key, points in values.items()
             for point, value in _complete(points)
             if is_active(rule.active, point.window_start, kpi.zone)
+            and not closed_through(kpi.calendar, point.window_start, point.window_end)
         ]
         return RuleFacts(sum(one is not None for one in verdicts), sum(one is True for one in verdicts))
 

@@ -104,7 +104,7 @@ def headline_measure(kpi: Kpi, catalog: Catalog, at: datetime) -> Measure | None
     headline = kpi.headline
     if headline is None:
         return None
-    period = period_containing(headline.grain, at, kpi.zone)
+    period = period_containing(headline.grain, at, kpi.calendar)
     target = target_in_force(kpi.targets, period, target_series(headline))
     if target is None and headline.period:
         target, period = headline, headline.period

@@ -2,10 +2,10 @@
 
 For a KPI that accumulates, the expected value at W is target x share. The share is the mean, over up to the last twelve
 whole periods of the same length, of (cumulative value at the same point of the period) / (total of the period). "The
-same point" is the same share of the period's length: on an even flow that gives exactly the linear answer in February
-and in March alike, where the same day of the month would not. A point is interpolated between the cumulative values at
-the edges of the window of `GRID` around it (or of the base window, if that is longer), so that the past is read anew
-only when W enters the next such window.
+same point" is the same share of the period's open time (all its time, where no days are closed): on an even flow that
+gives exactly the linear answer in February and in March alike, where the same day of the month would not. A point is
+interpolated between the cumulative values at the edges of the window of `GRID` around it (or of the base window, if
+that is longer), so that the past is read anew only when W enters the next such window.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
-from zoneinfo import ZoneInfo
 
 from onpace.alerts.reading import Span
-from onpace.config.calendar import Grain, Period, window_end, window_start
+from onpace.config.calendar import Calendar, Grain, Period, window_end, window_start
+from onpace.config.open_time import open_point, open_time
 
 __all__ = ["PastPoint", "elapsed_share", "expected_share", "past_periods"]
 
@@ -31,7 +31,9 @@ GRID = {
     Grain.WEEK: Grain.HOUR,
     Grain.MONTH: Grain.HOUR,
     Grain.QUARTER: Grain.DAY,
+    Grain.FISCAL_QUARTER: Grain.DAY,
     Grain.YEAR: Grain.DAY,
+    Grain.FISCAL_YEAR: Grain.DAY,
 }
 """How finely the past is read, by the length of the period."""
 
@@ -41,15 +43,15 @@ def elapsed_share(start: datetime, end: datetime, at: datetime) -> float:
     return min(1.0, max(0.0, (at - start) / (end - start)))
 
 
-def past_periods(period: Period, zone: ZoneInfo, *, first_event: datetime, complete_to: datetime) -> list[Period]:
-    """Up to twelve periods before `period`, newest first, that the KPI saw whole and that are complete."""
+def past_periods(period: Period, calendar: Calendar, *, first_event: datetime, complete_to: datetime) -> list[Period]:
+    """Up to twelve periods before `period`, newest first, that the KPI saw whole, that are complete and not closed."""
     found: list[Period] = []
     candidate = period.previous()
     while len(found) < MAX_PAST:
-        start, end = candidate.bounds(zone)
+        start, end = candidate.bounds(calendar)
         if elapsed_share(start, end, first_event) > LATE_START:
             break
-        if end <= complete_to:
+        if end <= complete_to and open_time([calendar], start, end):
             found.append(candidate)
         candidate = candidate.previous()
     return found
@@ -67,15 +69,15 @@ class PastPoint:
     """How far the point lies between `before` (0) and `after` (1)."""
 
     @classmethod
-    def at(cls, period: Period, share: float, grain: Grain, zone: ZoneInfo) -> PastPoint:
-        """The point at `share` of the period's length; `grain` is the KPI's base grain."""
+    def at(cls, period: Period, share: float, grain: Grain, calendar: Calendar) -> PastPoint:
+        """The point at `share` of the period's open time; `grain` is the KPI's base grain."""
         grain = max(grain, GRID[period.grain], key=lambda one: one.rank)
-        start, end = period.bounds(zone)
-        point = min(end, start + (end - start) * share)
-        before = max(start, window_start(grain, point, zone))
+        start, end = period.bounds(calendar)
+        point = open_point(calendar, start, end, share)
+        before = max(start, window_start(grain, point, calendar))
         if before == point:
             return cls(start, end, point, point, 0.0)
-        after = min(end, window_end(grain, before, zone))
+        after = min(end, window_end(grain, before, calendar))
         return cls(start, end, before, after, (point - before) / (after - before))
 
     @property

@@ -7,17 +7,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from onpace.alerts.pace import elapsed_share
 from onpace.alerts.status import KpiStatus, finite, format_value
+from onpace.config.amounts import reached
+from onpace.config.calendar import Calendar
 from onpace.config.durations import format_duration
-from onpace.config.rules import ActiveHours, NoDataRule, PaceRule, ThresholdRule
+from onpace.config.open_time import closed_through, open_time
+from onpace.config.rules import ActiveHours, AttainmentRule, MinVolume, NoDataRule, PaceRule, PeriodRule, ThresholdRule
 
-__all__ = ["DAYS", "Inputs", "Verdict", "is_active", "no_data_verdict", "pace_verdict", "threshold_verdict"]
+__all__ = [
+    "DAYS",
+    "NO_VALUE",
+    "Inputs",
+    "Verdict",
+    "attainment_verdict",
+    "is_active",
+    "no_data_verdict",
+    "pace_verdict",
+    "period_verdict",
+    "threshold_verdict",
+    "too_little",
+]
 
 Inputs = Mapping[str, float | str | None]
+
+_MICROSECOND = timedelta(microseconds=1)
+POINTS = 0.02
+"""So far past its bound an attainment alert ends by default."""
+
+NO_VALUE = "no value in the window"
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -39,19 +60,22 @@ def threshold_verdict(rule: ThresholdRule, value: float | None, volume: float | 
     """
     value, volume = finite(value), finite(volume)
     inputs: Inputs = {"value": value, "below": rule.below, "above": rule.above, "volume": volume}
-    if (gate := rule.min_volume) and (volume is None or volume < gate.at_least):
-        reason = (
-            f"too little to go by: {gate.kpi} {format_value(volume)}, at least {format_value(gate.at_least)} wanted"
-        )
-        return Verdict(None, reason, value, inputs)
-    if value is None:
-        return Verdict(None, "no value in the window", value, inputs)
+    if value is None or too_little(rule.min_volume, volume):
+        return Verdict(None, too_little(rule.min_volume, volume) or NO_VALUE, value, inputs)
     for bound, word, beyond in ((rule.below, "below", -1), (rule.above, "above", 1)):
         if bound is not None and (value - bound) * beyond > 0:
             return Verdict(True, f"{format_value(value)} is {word} {format_value(bound)}", value, inputs)
     if firing and rule.clear and not _cleared(rule, value):
         return Verdict(None, f"{format_value(value)} is not past the clear bound yet", value, inputs)
     return Verdict(False, f"{format_value(value)} is within bounds", value, inputs)
+
+
+def too_little(gate: MinVolume | None, volume: float | None) -> str:
+    """Why a window with so much `min_volume.kpi` is nothing to go by; empty when it is enough."""
+    volume = finite(volume)
+    if gate is None or (volume is not None and volume >= gate.at_least):
+        return ""
+    return f"too little to go by: {gate.kpi} {format_value(volume)}, at least {format_value(gate.at_least)} wanted"
 
 
 def _cleared(rule: ThresholdRule, value: float) -> bool:
@@ -61,18 +85,65 @@ def _cleared(rule: ThresholdRule, value: float) -> bool:
     return (above is None or value > above) and (below is None or value < below)
 
 
+def period_verdict(rule: PeriodRule, status: KpiStatus, *, firing: bool) -> Verdict:
+    """What a rule on a target says of its status."""
+    return pace_verdict(rule, status) if isinstance(rule, PaceRule) else attainment_verdict(rule, status, firing=firing)
+
+
 def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
     """The status at W: `at: at_risk` takes off_track too. Before `after` of the period has passed, no verdict.
 
     After the period only the final status counts, and it ends the alert whichever way it went: the reason says which.
     """
-    inputs: dict[str, float | str | None] = {
+    inputs: Inputs = {
         "status": status.status,
         "actual": status.actual,
         "expected": status.expected,
         "target": status.target_value,
         "gap": status.gap,
     }
+    if known := _not_running(rule, status, inputs):
+        return known
+    worse = ("off_track",) if rule.at == "off_track" else ("at_risk", "off_track")
+    return Verdict(status.status in worse, status.reason, status.actual, inputs)
+
+
+def attainment_verdict(rule: AttainmentRule, status: KpiStatus, *, firing: bool) -> Verdict:
+    """The attainment at W: how much of the whole target is reached, whatever is expected by now. Bounds are strict.
+
+    A firing alert ends at `clear`, by default 2 points past the bound (for `above`, at most half way down to 0). Before
+    `after` of the period, and after its end, it is as with pace.
+    """
+    share, below = status.attainment, rule.below is not None
+    bound = (rule.below if below else rule.above) or 0.0
+    inputs: Inputs = {
+        "attainment": share,
+        "bound": bound,
+        "actual": status.actual,
+        "target": status.target_value,
+    }
+    if known := _not_running(rule, status, inputs):
+        return known
+    if share is None:
+        return Verdict(None, "the target has no attainment: it has no value, or is 0", status.actual, inputs)
+    past = f"{format_value(status.actual)} of {format_value(status.target_value)}"
+    reason = f"{share:.1%} of the target is reached ({past})"
+    if not _good(share, bound, below=below):
+        word = "less" if below else "more"
+        return Verdict(True, f"{reason}, {word} than {bound * 100:.4g} %", status.actual, inputs)
+    clear = rule.clear if rule.clear is not None else bound + POINTS if below else bound - min(POINTS, bound / 2)
+    if firing and not _good(share, clear, below=below):
+        return Verdict(None, f"{reason}: not past the {clear * 100:.4g} % that end it yet", status.actual, inputs)
+    return Verdict(False, reason, status.actual, inputs)
+
+
+def _good(share: float, bound: float, *, below: bool) -> bool:
+    """Whether it lies at the bound or on its good side; 1e-9 of it (relative) is rounding."""
+    return reached(share, bound) if below else share <= bound or reached(bound, share)
+
+
+def _not_running(rule: PeriodRule, status: KpiStatus, inputs: Inputs) -> Verdict | None:
+    """The verdict on a period that is over, has nothing to go by or has not come far enough; None for the rest."""
     if status.final:
         return Verdict(False, status.reason, status.actual, inputs)
     if status.stale or status.as_of is None or status.status in ("no_data", "met", "missed"):
@@ -80,21 +151,25 @@ def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
     passed = elapsed_share(status.period_start, status.period_end, status.as_of)
     if passed < rule.after:
         return Verdict(None, f"only {passed:.0%} of the period has passed", status.actual, inputs)
-    worse = ("off_track",) if rule.at == "off_track" else ("at_risk", "off_track")
-    return Verdict(status.status in worse, status.reason, status.actual, inputs)
+    return None
 
 
-def no_data_verdict(rule: NoDataRule, last_events: Mapping[str, datetime | None], now: datetime) -> Verdict:
+def no_data_verdict(
+    rule: NoDataRule, last_events: Mapping[str, datetime | None], now: datetime, calendar: Calendar
+) -> Verdict:
     """The KPI's inputs by event type, with the time of the newest event of each; the quietest input decides.
 
-    An event type that has never sent anything gives no verdict.
+    Silence counts while the calendar is open. An event type that has never sent anything gives no verdict, and neither
+    does a closed day.
     """
     seen = {name: last for name, last in last_events.items() if last is not None}
     if len(seen) < len(last_events) or not seen:
         missing = ", ".join(name for name in last_events if name not in seen)
         return Verdict(None, f"no {missing} event seen yet")
+    if closed := closed_through(calendar, now, now + _MICROSECOND):
+        return Verdict(None, closed)
     name = min(seen, key=lambda key: seen[key])
-    silent = now - seen[name]
+    silent = open_time([calendar], seen[name], now)
     seconds = silent.total_seconds()
     inputs: Inputs = {"event_type": name, "last_event_time": seen[name].isoformat(), "silent_seconds": seconds}
     if silent > rule.after:

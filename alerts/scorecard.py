@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from onpace.alerts.objectives import ObjectiveState
 from onpace.alerts.status import KpiStatus
-from onpace.config.calendar import Period
+from onpace.config.calendar import Calendar, Period
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Direction, Objective, Perspective
 from onpace.config.kpi_entities import Kpi
@@ -20,6 +20,9 @@ __all__ = ["OTHER", "KpiLine", "Scorecard", "Section", "Selection", "Trend", "as
 
 OTHER = "other"
 """The section of what names no perspective."""
+
+IN_POINTS = ("ratio", "points")
+"""Units that change by points: 43 after 40 is 3 more, and not 7.5 % more."""
 
 UTC_ZONE = ZoneInfo("UTC")
 
@@ -34,7 +37,7 @@ class Selection:
     now: datetime
     owner: str | None = None
     team: str | None = None
-    zone: ZoneInfo = UTC_ZONE
+    zone: ZoneInfo | Calendar = UTC_ZONE
     """Where the period ends, for the scorecard's own date; each KPI has its own."""
 
     @property
@@ -48,16 +51,17 @@ class Selection:
 
     def instant(self, kpi: Kpi) -> datetime:
         """As of when the KPI is looked at: now, or the end of the period if that is over."""
-        return min(self.now, self.period.bounds(kpi.zone)[1])
+        return min(self.now, self.period.bounds(kpi.calendar)[1])
 
     def last(self, kpi: Kpi) -> datetime:
         """The last moment that counts; the period that holds it is shown."""
         return self.instant(kpi) - _MICROSECOND
 
 
-def overlap(first: Period, second: Period) -> bool:
-    """Whether two periods have a day in common."""
-    return first.first_day < second.next().first_day and second.first_day < first.next().first_day
+def overlap(first: Period, second: Period, zone: ZoneInfo | Calendar) -> bool:
+    """Whether two periods have an instant in common."""
+    (begin, end), (other_begin, other_end) = first.bounds(zone), second.bounds(zone)
+    return begin < other_end and other_begin < end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,8 @@ class Trend:
 
     @classmethod
     def between(cls, before: float | None, now: float | None, period: Period, kpi: Kpi) -> Trend:
-        """The change from one value to another. A ratio changes by points, and so does what was 0 or less."""
-        relative = kpi.unit != "ratio" and before is not None and before > 0
+        """The change from one value to another. Ratios and points change by points, and so does what was 0 or less."""
+        relative = kpi.unit not in IN_POINTS and before is not None and before > 0
         if before is None or now is None:
             return cls(str(period), before, None, relative, None)
         change = (now - before) / before if relative else now - before
@@ -145,4 +149,4 @@ def objectives_of(selection: Selection, catalog: Catalog) -> list[tuple[Objectiv
     """The objectives on the scorecard with their periods; one without a period is for whichever is shown."""
     chosen = [one for one in catalog.objectives.values() if selection.holds(one)]
     periods = [(one, one.period or selection.period) for one in chosen]
-    return [(one, period) for one, period in periods if overlap(period, selection.period)]
+    return [(one, period) for one, period in periods if overlap(period, selection.period, selection.zone)]

@@ -18,6 +18,7 @@ from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Objective
 from onpace.config.kpi_entities import Kpi
+from onpace.config.open_time import open_share
 
 __all__ = ["ScorecardReader"]
 
@@ -48,11 +49,11 @@ class ScorecardReader:
     def _headline(self, kpi: Kpi, selection: Selection) -> Measure | None:
         """The KPI's headline target, if that is for a time of the scorecard's period."""
         measure = headline_measure(kpi, self._catalog, selection.last(kpi))
-        return measure if measure and overlap(measure.period, selection.period) else None
+        return measure if measure and overlap(measure.period, selection.period, selection.zone) else None
 
     def _measures(self, objective: Objective, period: Period, selection: Selection) -> list[Measure]:
         kpis = self._catalog.kpis.values()
-        ends = [min(selection.instant(kpi), period.bounds(kpi.zone)[1]) for kpi in kpis]
+        ends = [min(selection.instant(kpi), period.bounds(kpi.calendar)[1]) for kpi in kpis]
         last = min(ends, default=selection.now) - timedelta(microseconds=1)
         return measures(objective, self._catalog, period=period, at=last)
 
@@ -107,7 +108,7 @@ class ScorecardReader:
         status = statuses[measure.key] if measure else None
         period, series = (measure.period, measure.series) if measure else (selection.period, ())
         progress = self._progress(kpi, selection.instant(kpi))
-        start, end = period.bounds(kpi.zone)
+        start, end = period.bounds(kpi.calendar)
         upto = min(end, progress.as_of) if progress.as_of else start
         value = status.actual if status else self._value(kpi, start, upto, series)
         return KpiLine(kpi, str(period), value, status, self._trend(kpi, period, value, series, progress))
@@ -120,8 +121,8 @@ class ScorecardReader:
 
     def _trend(self, kpi: Kpi, period: Period, value: float | None, series: Labels, progress: Progress) -> Trend | None:
         """Against the period before, if there is one; a total in its running period against the same point of it."""
-        before, zone = period.previous(), kpi.zone
-        (start, end), (opened, closed) = period.bounds(zone), before.bounds(zone)
+        before, calendar = period.previous(), kpi.calendar
+        (start, end), (opened, closed) = period.bounds(calendar), before.bounds(calendar)
         first, as_of = progress.first_event, progress.as_of
         if value is None or as_of is None or first is None or first >= closed:
             return None
@@ -130,7 +131,7 @@ class ScorecardReader:
             return Trend.between(self._value(kpi, opened, closed, series), value, before, kpi)
         if elapsed_share(opened, closed, first) > LATE_START:
             return None
-        point = PastPoint.at(before, elapsed_share(start, end, as_of), self._catalog.base_grain(kpi), zone)
+        point = PastPoint.at(before, open_share(calendar, start, end, as_of), self._catalog.base_grain(kpi), calendar)
         low, high = (self._value(kpi, opened, at, series) or 0.0 for at in (point.before, point.after))
         return Trend.between(low + (high - low) * point.weight, value, before, kpi)
 
@@ -142,6 +143,6 @@ def _state(
     statuses: Mapping[MeasureKey, KpiStatus],
     selection: Selection,
 ) -> ObjectiveState:
-    ends = [(selection.instant(one.kpi), period.bounds(one.kpi.zone)[1]) for one in found]
+    ends = [(selection.instant(one.kpi), period.bounds(one.kpi.calendar)[1]) for one in found]
     ended = bool(ends) and all(at >= end for at, end in ends)
     return objective_state(objective, period, [(one, statuses[one.key]) for one in found], ended=ended)

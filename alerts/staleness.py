@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from onpace.alerts.reading import SourceTimes
+from onpace.config.calendar import Calendar
 from onpace.config.catalog import Catalog
 from onpace.config.durations import format_duration
+from onpace.config.open_time import is_open_at, open_time
 
 __all__ = ["Patience", "behind", "behind_reason", "known_until", "last_seen", "stale_sources"]
 
@@ -54,20 +56,37 @@ def last_seen(source: SourceTimes) -> datetime | None:
 def stale_sources(
     catalog: Catalog, sources: Mapping[str, SourceTimes], now: datetime, patience: Patience
 ) -> dict[str, str]:
-    """The stale event types of the catalog, each with the reason. One never seen is not stale: it has no data."""
+    """The stale event types of the catalog, each with the reason. One never seen is not stale: it has no data.
+
+    Silence counts while any KPI of the event type is open; on a day on which all of them are closed nothing is overdue.
+    """
     found: dict[str, str] = {}
     for name, event in catalog.events.items():
         source = sources.get(name)
         if source is None:
             continue
-        if reason := behind_reason({name: source}, now, patience) or _silence(source, event.expected_every, now):
+        reason = behind_reason({name: source}, now, patience)
+        if not reason and event.expected_every:
+            reason = _silence(source, event.expected_every, now, _calendars(catalog, name))
+        if reason:
             found[name] = reason
     return found
 
 
-def _silence(source: SourceTimes, expected_every: timedelta | None, now: datetime) -> str:
+def _calendars(catalog: Catalog, event_type: str) -> list[Calendar]:
+    """Those of the KPIs that the event type feeds."""
+    fed = (kpi for kpi in catalog.kpis.values() if event_type in catalog.event_types(kpi))
+    return list(dict.fromkeys(kpi.calendar for kpi in fed))
+
+
+def _silence(source: SourceTimes, expected_every: timedelta, now: datetime, calendars: Sequence[Calendar]) -> str:
     """Since when the source has said nothing for too long, as far as the pipeline has read; empty while it has not."""
     seen = last_seen(source)
-    if expected_every is None or seen is None or known_until(source, now) - seen <= expected_every:
+    until = known_until(source, now)
+    if seen is None or until - seen <= expected_every:
+        return ""
+    if calendars and not any(is_open_at(calendar, now) for calendar in calendars):
+        return ""
+    if calendars and open_time(calendars, seen, until) <= expected_every:
         return ""
     return f"no event since {seen:%Y-%m-%d %H:%M:%S} UTC, expected every {format_duration(expected_every)}"

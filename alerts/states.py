@@ -28,7 +28,7 @@ class Alert:
     kpi: str
     series: Labels = ()
     period: str = ""
-    """The period of a pace alert; '' for the rest."""
+    """The period of a pace or attainment alert; '' for the rest."""
     severity: str = "ticket"
     state: AlertState = "inactive"
     active_since: datetime | None = None
@@ -38,6 +38,8 @@ class Alert:
     reason: str = ""
     evaluated_to: datetime | None = None
     """The end of the last window, or the W, that was looked at."""
+    good_since: datetime | None = None
+    """When the condition of an alert that still fires was first found to have ended."""
     notified: Literal["", "firing", "resolved"] = ""
     """The last state that people were told about."""
 
@@ -52,18 +54,30 @@ class Alert:
         return self.state in ("pending", "firing")
 
 
-def step(alert: Alert, *, breached: bool | None, hold: timedelta, now: datetime) -> Alert:
-    """The alert after one evaluation at `now`; `alert` itself when nothing changed. None means no data."""
+def step(
+    alert: Alert, *, breached: bool | None, hold: timedelta, now: datetime, keep: timedelta = timedelta()
+) -> Alert:
+    """The alert after one evaluation at `now`; `alert` itself when nothing changed. None means no data.
+
+    It fires once the condition has held for `hold`, and ends once it has been over for `keep`.
+    """
     if breached is None:
         return alert
     if not breached:
-        if alert.state == "firing":
-            return replace(alert, state="resolved", resolved_at=now)
-        return replace(alert, state="inactive", active_since=None) if alert.state == "pending" else alert
+        return _good(alert, keep, now)
     if alert.state == "firing":
-        return alert
+        return replace(alert, good_since=None) if alert.good_since else alert
     if alert.state != "pending":
         alert = replace(alert, state="pending", active_since=now, fired_at=None, resolved_at=None)
     if alert.active_since is not None and now - alert.active_since >= hold:
         return replace(alert, state="firing", fired_at=now)
     return alert
+
+
+def _good(alert: Alert, keep: timedelta, now: datetime) -> Alert:
+    if alert.state == "firing":
+        since = alert.good_since or now
+        if now - since >= keep:
+            return replace(alert, state="resolved", resolved_at=now, good_since=None)
+        return alert if alert.good_since else replace(alert, good_since=now)
+    return replace(alert, state="inactive", active_since=None) if alert.state == "pending" else alert

@@ -13,6 +13,7 @@ from onpace.config.checks_events import (
     check_dimensions,
     check_expression,
 )
+from onpace.config.expressions import Kind
 from onpace.config.kpi import CumulativeKpi, EventType
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, EntityKpi, ReportedKpi, RetentionKpi
 from onpace.config.offsets import Shift
@@ -36,15 +37,7 @@ def check_entity(kpi: EntityKpi, declared: Mapping[str, EventType | None], place
         case RetentionKpi():
             choices = {("start",): kpi.start, ("return",): kpi.back}
         case BalanceKpi():
-            event = _event(kpi.event, declared, place.at("event"), subject, report)
-            for key, text, wanted in (("entity", kpi.entity, ANY), ("value", kpi.value, ("number",))):
-                check_expression(text, event, wanted, place=place.at(key), subject=f"{subject}: {key}", report=report)
-            if kpi.filter is not None:
-                where = place.at("filter")
-                check_expression(
-                    kpi.filter, event, ("boolean",), place=where, subject=f"{subject}: filter", report=report
-                )
-            check_dimensions(kpi.dimensions, event, place, subject, report)
+            _check_balance(kpi, declared, place, subject, report)
             return
     for keys, choice in choices.items():
         event = _event(choice.event, declared, place.at(*keys, "event"), subject, report)
@@ -62,6 +55,19 @@ def _event(
     if name not in declared:
         report.unknown(place, subject, "event", name, declared)
     return declared.get(name)
+
+
+def _check_balance(
+    kpi: BalanceKpi, declared: Mapping[str, EventType | None], place: Place, subject: str, report: Report
+) -> None:
+    event = _event(kpi.event, declared, place.at("event"), subject, report)
+    number: tuple[Kind, ...] = ("number",)
+    for key, text, wanted in (("entity", kpi.entity, ANY), ("value", kpi.value, number)):
+        check_expression(text, event, wanted, place=place.at(key), subject=f"{subject}: {key}", report=report)
+    if kpi.filter is not None:
+        where = place.at("filter")
+        check_expression(kpi.filter, event, ("boolean",), place=where, subject=f"{subject}: filter", report=report)
+    check_dimensions(kpi.dimensions, event, place, subject, report)
 
 
 def _check_conversion(

@@ -8,6 +8,7 @@ from zoneinfo import available_timezones
 
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
+from onpace.config.checks_calendars import check_fiscal, with_calendar
 from onpace.config.checks_entities import check_cumulative, check_entity, check_reported
 from onpace.config.checks_events import check_simple
 from onpace.config.declarations import Declarations, Declared
@@ -33,9 +34,10 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
     while ready := [name for name in waiting if all(part in sound for part in inputs[name])]:
         for name in ready:
             kpi = waiting.pop(name)
-            zoned = _with_zone(kpi, [sound[part] for part in inputs[name]], found.kpis[name].place, report)
-            if zoned:
-                sound[name] = zoned
+            parts, place = [sound[part] for part in inputs[name]], found.kpis[name].place
+            zoned = _with_zone(kpi, parts, place, report)
+            if zoned and (placed := with_calendar(zoned, parts, place, found, report)):
+                sound[name] = placed
     catalog = Catalog(kpis={name: sound[name] for name in found.kpis if name in sound})
     for kpi in catalog.kpis.values():
         if isinstance(kpi, DerivedKpi):
@@ -43,6 +45,7 @@ def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Rep
         if isinstance(kpi, CumulativeKpi):
             check_cumulative(kpi, catalog, found.kpis[kpi.name].place, report)
         _check_grains(kpi, catalog.base_grain(kpi), found.kpis[kpi.name].place, report)
+        check_fiscal(kpi, found.kpis[kpi.name].place, report)
         _check_targets(kpi, catalog.dimensions(kpi), found.kpis[kpi.name].place, report)
     for name, declared in found.kpis.items():
         if declared.model:

@@ -6,12 +6,23 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from onpace.config.addresses import UnreadableAddress, can_read_addresses, read_address
 from onpace.config.catalog import Catalog
+from onpace.config.checks_rule_kinds import Complaint, anomaly_problems, attainment_problems, change_problems
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
 from onpace.config.kpi_entities import REPORT, Kpi
 from onpace.config.reports import Report
-from onpace.config.rules import NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.rules import (
+    AnomalyRule,
+    AttainmentRule,
+    ChangeRule,
+    NoDataRule,
+    PeriodRule,
+    Rule,
+    ThresholdRule,
+    WindowRule,
+)
 from onpace.config.yaml_lines import Place
 
 __all__ = ["check_channels", "check_rules"]
@@ -28,8 +39,22 @@ def check_channels(found: Declarations, report: Report) -> None:
                 report.add(place.at("url"), f"channel '{name}': type log takes no url")
         elif channel.url is None:
             report.add(place, f"channel '{name}': type {channel.type} needs a url")
+        elif channel.type == "apprise":
+            if wrong := _unreadable(channel.url):
+                report.add(place.at("url"), f"channel '{name}': {wrong}")
         elif not re.fullmatch(r"https?://[^\s/]+\S*", channel.url):
             report.add(place.at("url"), f"channel '{name}': url must begin with http:// or https://")
+
+
+def _unreadable(url: str) -> str:
+    """Why apprise cannot use the address. A host that only validates may do so without apprise, and knows less."""
+    if not can_read_addresses():
+        return ""
+    try:
+        read_address(url)
+    except UnreadableAddress as exc:
+        return str(exc)
+    return ""
 
 
 def check_rules(found: Declarations, catalog: Catalog, report: Report) -> None:
@@ -45,9 +70,10 @@ def check_rules(found: Declarations, catalog: Catalog, report: Report) -> None:
                 report.unknown(place.at("notify", index), subject, "channel", channel, found.channels)
         _check_hours(rule, place, subject, report)
         _check_kind(rule, catalog, place, subject, report)
-        if isinstance(rule, PaceRule) and rule.kpi in found.kpis and not _has_targets(found.kpis[rule.kpi].place):
-            report.add(place, f"{subject}: kpi '{rule.kpi}' has no targets to be on pace for")
-        if isinstance(rule, ThresholdRule) and rule.min_volume and rule.min_volume.kpi not in found.kpis:
+        if isinstance(rule, PeriodRule) and rule.kpi in found.kpis and not _has_targets(found.kpis[rule.kpi].place):
+            purpose = "to attain" if isinstance(rule, AttainmentRule) else "to be on pace for"
+            report.add(place, f"{subject}: kpi '{rule.kpi}' has no targets {purpose}")
+        if isinstance(rule, WindowRule) and rule.min_volume and rule.min_volume.kpi not in found.kpis:
             report.unknown(place.at("min_volume", "kpi"), subject, "kpi", rule.min_volume.kpi, found.kpis)
 
 
@@ -58,15 +84,25 @@ def _has_targets(kpi: Place) -> bool:
 
 def _check_kind(rule: Rule, catalog: Catalog, place: Place, subject: str, report: Report) -> None:
     kpi = catalog.kpis.get(rule.kpi)
+    for key, message in _kind_problems(rule, kpi, catalog):
+        report.add(place.at(key) if key else place, f"{subject}: {message}")
+    if isinstance(rule, WindowRule) and kpi:
+        _check_windows(rule, kpi, catalog, place=place, subject=subject, report=report)
+
+
+def _kind_problems(rule: Rule, kpi: Kpi | None, catalog: Catalog) -> Iterator[Complaint]:
     match rule:
         case ThresholdRule():
-            for message in _bound_problems(rule):
-                report.add(place, f"{subject}: {message}")
-            if kpi:
-                _check_windows(rule, kpi, catalog, place=place, subject=subject, report=report)
+            yield from (("", message) for message in _bound_problems(rule))
+        case ChangeRule():
+            yield from change_problems(rule, kpi)
+        case AnomalyRule():
+            yield from anomaly_problems(rule, kpi)
+        case AttainmentRule():
+            yield from attainment_problems(rule, kpi)
         case NoDataRule() if kpi and rule.after == timedelta(0) and not _only_reported(kpi, catalog):
             wrong = "must be longer than 0s" if "after" in rule.model_fields_set else "is missing, as in after: 2h"
-            report.add(place.at("after"), f"{subject}: after {wrong}")
+            yield "after", f"after {wrong}"
 
 
 def _only_reported(kpi: Kpi, catalog: Catalog) -> bool:
@@ -87,9 +123,7 @@ def _bound_problems(rule: ThresholdRule) -> Iterator[str]:
         yield f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
 
 
-def _check_windows(
-    rule: ThresholdRule, kpi: Kpi, catalog: Catalog, *, place: Place, subject: str, report: Report
-) -> None:
+def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place, subject: str, report: Report) -> None:
     """The grain and the dimensions of a rule must be there in its KPI and in its volume."""
     volume = catalog.kpis.get(rule.min_volume.kpi) if rule.min_volume else None
     for other in [kpi, volume] if volume else [kpi]:
@@ -103,10 +137,9 @@ def _check_windows(
             if name not in dimensions:
                 hint = did_you_mean(name, dimensions)
                 report.add(place.at("by", index), f"{subject}: '{name}' is no dimension of kpi '{other.name}'{hint}")
-    if volume and volume.timezone != kpi.timezone:
-        report.add(
-            place.at("min_volume"), f"{subject}: kpi '{volume.name}' follows another time zone than '{kpi.name}'"
-        )
+    if volume and volume.calendar.frame != kpi.calendar.frame:
+        differs = "follows another time zone" if volume.timezone != kpi.timezone else "has other weeks or fiscal years"
+        report.add(place.at("min_volume"), f"{subject}: kpi '{volume.name}' {differs} than '{kpi.name}'")
 
 
 def _check_hours(rule: Rule, place: Place, subject: str, report: Report) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from pydantic import BaseModel
 
+from onpace.config.calendars import CalendarRules
 from onpace.config.durations import Duration
 from onpace.config.errors import did_you_mean
 from onpace.config.expressions import ExpressionError, parse_event_expression
@@ -27,7 +28,16 @@ from onpace.config.kpi import (
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, Kpi, ReportedKpi, RetentionKpi
 from onpace.config.reports import Report, keys_of
-from onpace.config.rules import Channel, NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.rules import (
+    AnomalyRule,
+    AttainmentRule,
+    ChangeRule,
+    Channel,
+    NoDataRule,
+    PaceRule,
+    Rule,
+    ThresholdRule,
+)
 from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
@@ -45,13 +55,16 @@ KPI_TYPES: dict[str, type[Kpi]] = {
     "balance": BalanceKpi,
     "reported": ReportedKpi,
 }
-RULE_KINDS: dict[str, type[ThresholdRule | PaceRule | NoDataRule]] = {
+RULE_KINDS: dict[str, type[Rule]] = {
     "threshold": ThresholdRule,
+    "change": ChangeRule,
+    "anomaly": AnomalyRule,
     "pace": PaceRule,
+    "attainment": AttainmentRule,
     "no_data": NoDataRule,
 }
-PLANNED_RULE_KINDS = ("attainment", "forecast", "change", "anomaly")
-SECTIONS = ("events", "objectives", "kpis", "channels", "rules")
+PLANNED_RULE_KINDS = ("forecast",)
+SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
@@ -59,7 +72,7 @@ HARMLESS_IN_KPIS = {
     "role": "leading",
 }
 """Keys that other declarations do not depend on, with what stands in for them when they are wrong."""
-HARMLESS_IN_RULES: dict[str, Any] = dict.fromkeys(("severity", "active", "for"))
+HARMLESS_IN_RULES: dict[str, Any] = dict.fromkeys(("severity", "active", "for", "keep_firing_for"))
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -69,6 +82,7 @@ class Defaults(Model):
     timezone: str | None = None
     owner: str | None = None
     lateness: Duration | None = None
+    calendar: str | None = None
     currency: str | None = None
     """The unit of library KPIs that are in money."""
 
@@ -86,6 +100,7 @@ class Declarations:
     """Everything that the files declare, by name, in file order."""
 
     events: dict[str, Declared[EventType]] = field(default_factory=dict)
+    calendars: dict[str, Declared[CalendarRules]] = field(default_factory=dict)
     objectives: dict[str, Declared[Objective]] = field(default_factory=dict)
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
@@ -209,7 +224,13 @@ class _Builder:
     def sections(self, uses: Uses) -> dict[str, Any]:
         """How each section's declarations are built."""
         kpi = partial(self.kpi_or_use, uses=uses)
-        return {"objectives": self.objective, "kpis": kpi, "channels": self.channel, "rules": self.rule}
+        return {
+            "calendars": self.calendar,
+            "objectives": self.objective,
+            "kpis": kpi,
+            "channels": self.channel,
+            "rules": self.rule,
+        }
 
     def kpi_or_use(self, name: str, spec: dict[str, Any], place: Place, uses: Uses) -> None:
         """A KPI, or what a `use` of the library comes to."""
@@ -236,6 +257,11 @@ class _Builder:
         model = self.report.build(EventType, content, place=place, subject=subject)
         self._declare(self.found.events, name, place, subject, model)
 
+    def calendar(self, name: str, spec: dict[str, Any], place: Place) -> None:
+        subject = f"calendar '{name}'"
+        model = self.report.build(CalendarRules, spec, place=place, subject=subject)
+        self._declare(self.found.calendars, name, place, subject, model)
+
     def objective(self, name: str, spec: dict[str, Any], place: Place) -> None:
         subject = f"objective '{name}'"
         owner = {"owner": self.defaults.owner} if self.defaults.owner else {}
@@ -246,11 +272,6 @@ class _Builder:
         subject = f"channel '{name}'"
         before = len(self.report.problems())
         content = {key: self._substitute(value, place.at(key), subject) for key, value in spec.items()}
-        if spec.get("type") == "apprise":
-            self.report.add(
-                place.at("type"),
-                f"{subject}: type 'apprise' is not supported yet; supported are log, webhook, alertmanager",
-            )
         model = None
         if len(self.report.problems()) == before:
             model = self.report.build(Channel, content, place=place, subject=subject)
@@ -301,11 +322,12 @@ class _Builder:
             section[name] = Declared(model, place)
 
     def _with_defaults(self, model: type[BaseModel], content: dict[str, Any]) -> dict[str, Any]:
-        """The time zone of a KPI made of others is that of its inputs, so the default is not for it."""
+        """The time zone and calendar of a KPI made of others are those of its inputs: the defaults are not for it."""
         given = self.defaults.model_dump(exclude_none=True)
         if issubclass(model, RatioKpi | DerivedKpi | CumulativeKpi):
             given.pop("timezone", None)
-        return {key: value for key, value in given.items() if key in model.model_fields} | content
+            given.pop("calendar", None)
+        return {key: value for key, value in given.items() if key in keys_of(model)} | content
 
     def _substitute(self, value: Any, place: Place, subject: str) -> Any:
         if not isinstance(value, str) or "${" not in value:

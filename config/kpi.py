@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from contextlib import suppress
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from onpace.config.calendar import BASE_GRAINS, Grain, Period
+from onpace.config.calendar import BASE_GRAINS, Calendar, Grain, Period
+from onpace.config.calendars import CalendarName, Day, calendar_of
 from onpace.config.durations import Duration
 from onpace.config.increases import IncreaseInFile, Over
 
@@ -47,7 +46,7 @@ Direction = Literal["higher_is_better", "lower_is_better", "in_range"]
 Aggregation = Literal["count", "sum", "avg", "min", "max", "count_distinct", "percentile", "first", "last"]
 Level = Literal["strategic", "operational", "functional", "individual"]
 Perspective = Literal["financial", "customer", "process", "growth"]
-Every = Literal["day", "week", "month", "quarter", "year"]
+Every = Literal["day", "week", "month", "quarter", "year", "fiscal_quarter", "fiscal_year"]
 MAX_SERIES = 10_000
 """A KPI's `max_series` unless it says otherwise."""
 
@@ -82,8 +81,6 @@ class EventType(Model):
 
 
 def _period(value: Any) -> Any:
-    if isinstance(value, str) and re.fullmatch(r"FY\d+.*", value):
-        raise ValueError(f"fiscal periods ('{value}') are not supported yet")
     return Period.parse(str(value)) if isinstance(value, str | int) else value
 
 
@@ -93,8 +90,8 @@ CalendarPeriod = Annotated[
     WithJsonSchema(
         {
             "type": ["string", "integer"],
-            "pattern": r"^\d{4}(-(Q[1-4]|\d{2}|W\d{2}|\d{2}-\d{2}))?$",
-            "examples": ["2026", "2026-Q4", "2026-10", "2026-W43", "2026-10-05"],
+            "pattern": r"^(\d{4}(-(Q[1-4]|\d{2}|W\d{2}|\d{2}-\d{2}))?|FY\d{4}(-Q[1-4])?)$",
+            "examples": ["2026", "2026-Q4", "2026-10", "2026-W43", "2026-10-05", "FY2027", "FY2027-Q1"],
         }
     ),
 ]
@@ -104,19 +101,6 @@ def _positive(value: timedelta) -> timedelta:
     if not value:
         raise ValueError("must be longer than 0s")
     return value
-
-
-def _day(value: Any) -> Any:
-    """A date as YAML gives it: a text. A bare number would be read as seconds since 1970."""
-    if isinstance(value, date):
-        return value
-    if isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        with suppress(ValueError):
-            return date.fromisoformat(value)
-    raise ValueError(f"{value!r} is not a date: write it as 2026-10-01")
-
-
-Day = Annotated[date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date"})]
 
 
 def _sql(value: Any) -> Any:
@@ -232,11 +216,18 @@ class KpiCommon(Model):
     waive: tuple[Waiver, ...] = ()
     timezone: str = "UTC"
     nature: Literal["accumulates", "level"] | None = None
+    observes: CalendarName | None = Field(default=None, alias="calendar")
+    """Its open days, and where its weeks and fiscal years begin; in a file, the name of one of `calendars`."""
 
     @property
     def zone(self) -> ZoneInfo:
         """The time zone that its days and longer windows follow."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def calendar(self) -> Calendar:
+        """What its windows and periods follow: its time zone, weeks, fiscal years and open days."""
+        return calendar_of(self.timezone, self.observes)
 
     @property
     def headline(self) -> Target | None:
@@ -320,6 +311,6 @@ class CumulativeKpi(KpiCommon):
 
     type: Literal["cumulative"]
     of: Name
-    to_date: Literal["day", "week", "month", "quarter", "year"] | None = None
+    to_date: Every | None = None
     window: Duration | None = None
     """A trailing stretch that ends with the window; whole days are days of the calendar."""

@@ -148,7 +148,7 @@ def parse_report(
 
 def check_begun(report: ReportedValue, now: datetime) -> None:
     """Raise InvalidReport for a period that has not begun."""
-    if report.period.bounds(report.kpi.zone)[0] > now:
+    if report.period.bounds(report.kpi.calendar)[0] > now:
         raise InvalidReport(f"{report.period} has not begun: a report says what was; what should be is a target")
 
 

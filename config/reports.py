@@ -28,7 +28,7 @@ _TYPES = {
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping (key: value)",
     "model_type": "must be a mapping (key: value)",
-    "dataclass_type": "must be a period, as in 2026, 2026-Q4, 2026-10, 2026-W43 or 2026-10-05",
+    "dataclass_type": "must be a period, as in 2026, 2026-Q4, 2026-10, 2026-W43, 2026-10-05 or FY2027",
     "too_long": "is too long",
     "string_too_long": "is too long: at most 63 characters",
 }
@@ -108,7 +108,7 @@ def _sentence(model: type[BaseModel], details: ErrorDetails) -> str:
                 f"{prefix}{last} '{details['input']}' is not one of {choices or details.get('ctx', {}).get('expected')}"
             )
         case _:
-            subject = prefix.removesuffix(": ") if last == "[key]" else f"{prefix}{last}"
+            subject = prefix.removesuffix(": ") if last == "[key]" or isinstance(last, int) else f"{prefix}{last}"
             return f"{subject}{_complaint(details)}".strip()
 
 

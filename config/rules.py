@@ -8,20 +8,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from onpace.config.amounts import AmountInFile, Percentage
 from onpace.config.calendar import Grain
 from onpace.config.durations import Duration
 from onpace.config.kpi import Model, Name, SlugName
 
 __all__ = [
     "ActiveHours",
+    "AnomalyRule",
+    "AttainmentRule",
+    "ChangeRule",
     "Channel",
     "Clear",
     "MinVolume",
     "NoDataRule",
     "PaceRule",
+    "PeriodRule",
     "Rule",
     "Severity",
     "ThresholdRule",
+    "WindowRule",
 ]
 
 Severity = Literal["info", "ticket", "page"]
@@ -46,8 +52,9 @@ class Channel(Model):
     """Where notifications go."""
 
     name: SlugName
-    type: Literal["log", "webhook", "alertmanager"]
-    url: str | None = None
+    type: Literal["log", "webhook", "alertmanager", "apprise"]
+    url: str | None = Field(default=None, repr=False)
+    """It may hold a secret, and is never shown."""
     owner: str = ""
     """Whose channel it is: the only ones that hear of an owner's individual KPIs."""
 
@@ -80,6 +87,8 @@ class RuleCommon(Model):
     kpi: Name
     hold: Duration = Field(default=timedelta(0), alias="for")
     """How long the condition must hold before the alert fires."""
+    keep: Duration = Field(default=timedelta(0), alias="keep_firing_for")
+    """How long the alert stays firing after the condition has ended."""
     severity: Severity = "ticket"
     notify: tuple[str, ...] = ()
     active: ActiveHours | None = None
@@ -97,11 +106,57 @@ class ThresholdRule(RuleCommon):
     min_volume: MinVolume | None = None
 
 
+class ChangeRule(RuleCommon):
+    """Fires when a window's value is so much less or more than it was in an earlier one."""
+
+    when: Literal["change"]
+    against: Literal["previous", "same_weekday", "year_ago"]
+    drop: AmountInFile | None = None
+    rise: AmountInFile | None = None
+    clear: AmountInFile | None = None
+    """It ends once the drop or rise is at most this; half of it by default."""
+    min_effect: float | None = Field(default=None, ge=0)
+    """So much, in the KPI's unit, the difference must be as well."""
+    grain: Grain = Grain.DAY
+    by: tuple[Name, ...] = ()
+    min_volume: MinVolume | None = None
+
+
+class AnomalyRule(RuleCommon):
+    """Fires when a window's value is not what the windows before it lead one to expect."""
+
+    when: Literal["anomaly"]
+    method: Literal["auto", "xmr", "seasonal"] = "auto"
+    direction: Literal["both", "low", "high"] | None = None
+    """Which way is of interest; the bad one by default."""
+    baseline: int = Field(default=20, ge=12, le=100)
+    """So many windows the XmR limits are learned from."""
+    sensitivity: float = Field(default=4.0, ge=1, le=20)
+    """So many standard deviations off is an anomaly, where there are seasons: the higher, the quieter."""
+    min_effect: float | None = Field(default=None, ge=0)
+    """So much, in the KPI's unit, the value must be off as well."""
+    grain: Grain = Grain.DAY
+    by: tuple[Name, ...] = ()
+    min_volume: MinVolume | None = None
+
+
 class PaceRule(RuleCommon):
     """Fires when the KPI's status against its target is `at` or worse."""
 
     when: Literal["pace"]
     at: Literal["at_risk", "off_track"] = "off_track"
+    after: Share = 0.0
+    """Share of the period that must have passed before the rule speaks."""
+
+
+class AttainmentRule(RuleCommon):
+    """Fires when the share of the headline target that is reached so far is below or above a bound."""
+
+    when: Literal["attainment"]
+    below: Percentage | None = None
+    above: Percentage | None = None
+    clear: Percentage | None = None
+    """The attainment that ends it; 2 points past the bound by default."""
     after: Share = 0.0
     """Share of the period that must have passed before the rule speaks."""
 
@@ -114,4 +169,10 @@ class NoDataRule(RuleCommon):
     """For KPIs that people report: how long it must be overdue already."""
 
 
-Rule = ThresholdRule | PaceRule | NoDataRule
+WindowRule = ThresholdRule | ChangeRule | AnomalyRule
+"""Rules that look at each complete window of a grain, per series."""
+
+PeriodRule = PaceRule | AttainmentRule
+"""Rules that look at targets in their periods."""
+
+Rule = WindowRule | PeriodRule | NoDataRule

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from onpace.config.calendars import CalendarRules
 from onpace.config.declarations import Defaults
 from onpace.config.kpi import (
     CumulativeKpi,
@@ -22,6 +23,7 @@ from onpace.config.kpi import (
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rules import Channel, Rule
+from onpace.config.uses_schema import LibraryKpi
 
 __all__ = ["kpi_file_schema"]
 
@@ -61,9 +63,10 @@ class _File(Model):
 
     version: Literal[1]
     defaults: Defaults = Defaults()
+    calendars: tuple[CalendarRules, ...] | None = None
     events: dict[str, EventType | None] | None = None
     objectives: tuple[Objective, ...] | None = None
-    kpis: tuple[_OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
+    kpis: tuple[LibraryKpi | _OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
     waive: tuple[Waiver, ...] | None = None

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
 
-from onpace.config.calendar import Grain, window_end, window_start
+from onpace.config.calendar import Calendar, Grain, window_end, window_start
 from onpace.config.expressions import parse_kpi_expression
 from onpace.config.kpi import CumulativeKpi, DerivedKpi, RatioKpi
 from onpace.config.kpi_entities import BalanceKpi, Kpi, Leaf
@@ -39,6 +38,15 @@ EVER = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
 _MONTHS = {"month": 1, "quarter": 3, "year": 12}
+_LENGTHS = {
+    Grain.DAY: 1,
+    Grain.WEEK: 7,
+    Grain.MONTH: 31,
+    Grain.QUARTER: 92,
+    Grain.FISCAL_QUARTER: 92,
+    Grain.YEAR: 366,
+    Grain.FISCAL_YEAR: 366,
+}
 _LARGEST_REACH = 1500
 """A window of a cumulative KPI looks back over at most so many of its own size."""
 
@@ -92,9 +100,8 @@ def terms_of(catalog: Catalog, kpi: Kpi, steps: tuple[Step, ...] = ()) -> Iterat
 
 def finest_grain(kpi: CumulativeKpi) -> Grain:
     """The finest windows that a cumulative KPI has: of finer ones, each would look back over too many."""
-    lengths = {Grain.DAY: 1, Grain.WEEK: 7, Grain.MONTH: 31, Grain.QUARTER: 92, Grain.YEAR: 366}
     if kpi.to_date:
-        length = lengths[Grain(kpi.to_date)] * _DAY
+        length = _LENGTHS[Grain(kpi.to_date)] * _DAY
     elif kpi.window:
         length = kpi.window
     else:
@@ -103,29 +110,29 @@ def finest_grain(kpi: CumulativeKpi) -> Grain:
     return next(fitting, Grain.DAY)
 
 
-def span_of(term: Term, start: datetime, end: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def span_of(term: Term, start: datetime, end: datetime, calendar: Calendar) -> tuple[datetime, datetime]:
     """The stretch that a term is merged over for any half-open stretch of the KPI."""
     for step in term.steps:
         if isinstance(step, Shift):
-            start, end = shifted_back(start, step, zone), shifted_back(end, step, zone)
+            start, end = shifted_back(start, step, calendar), shifted_back(end, step, calendar)
         else:
-            start = _begin(step, end, zone)
+            start = _begin(step, end, calendar)
     return start, end
 
 
-def window_span(term: Term, grain: Grain, start: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
+def window_span(term: Term, grain: Grain, start: datetime, calendar: Calendar) -> tuple[datetime, datetime]:
     """The stretch that a term is merged over for the window of `grain` that begins at `start`.
 
     A shifted window is a whole window too: of the week 52 weeks ago, not from a Sunday on; of February's last day for
     March 31st a month later.
     """
-    end = window_end(grain, start, zone)
+    end = window_end(grain, start, calendar)
     for step in term.steps:
         if isinstance(step, Shift):
-            start = window_start(grain, shifted_back(start, _of_weeks(step, grain), zone), zone)
-            end = window_end(grain, start, zone)
+            start = window_start(grain, shifted_back(start, _of_weeks(step, grain), calendar), calendar)
+            end = window_end(grain, start, calendar)
         else:
-            start = _begin(step, end, zone)
+            start = _begin(step, end, calendar)
     return start, end
 
 
@@ -133,28 +140,30 @@ def _of_weeks(shift: Shift, grain: Grain) -> Shift:
     return Shift(52 * shift.count, "week") if grain is Grain.WEEK and shift.unit == "year" else shift
 
 
-def _begin(reach: Reach, end: datetime, zone: ZoneInfo) -> datetime:
+def _begin(reach: Reach, end: datetime, calendar: Calendar) -> datetime:
     if reach.to_date:
-        return window_start(reach.to_date, end - _MICROSECOND, zone)
+        return window_start(reach.to_date, end - _MICROSECOND, calendar)
     if reach.window is None:
         return EVER
     if reach.window % _DAY:
         return end - reach.window
-    return shifted_back(end, Shift(reach.window // _DAY, "day"), zone)
+    return shifted_back(end, Shift(reach.window // _DAY, "day"), calendar)
 
 
-def shifted_back(at: datetime, shift: Shift, zone: ZoneInfo) -> datetime:
+def shifted_back(at: datetime, shift: Shift, calendar: Calendar) -> datetime:
     """The instant so much earlier. Days and longer keep the local time of day; months end with their last day."""
     if shift.unit in ("minute", "hour"):
         return at - shift.count * timedelta(**{f"{shift.unit}s": 1})
-    local = at.astimezone(zone)
+    local = at.astimezone(calendar.zone)
     if shift.unit in ("day", "week"):
         earlier = local.date() - timedelta(days=shift.count * (7 if shift.unit == "week" else 1))
     else:
         earlier = _months_earlier(local.date(), shift.count * _MONTHS[shift.unit])
     if local.time() == datetime.min.time():
-        return window_start(Grain.DAY, datetime.combine(earlier, datetime.min.time().replace(hour=12), zone), zone)
-    return datetime.combine(earlier, local.time(), zone).astimezone(UTC)
+        return window_start(
+            Grain.DAY, datetime.combine(earlier, datetime.min.time().replace(hour=12), calendar.zone), calendar
+        )
+    return datetime.combine(earlier, local.time(), calendar.zone).astimezone(UTC)
 
 
 def _months_earlier(day: date, months: int) -> date:

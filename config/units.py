@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from sqlglot import exp
 
@@ -13,7 +12,7 @@ from onpace.config.offsets import split_name
 
 __all__ = ["check_units"]
 
-Unit = str | Literal[0] | None
+Unit = str | int | None
 """A unit, 0 for a plain number (which goes with every unit), None for one that is not known."""
 
 _SAME = (

@@ -24,7 +24,7 @@ OWN_KEYS = ("use", "map", "inputs", "currency")
 """Keys that go with `use` only."""
 FOR_INPUTS = ("dimensions", "filter", "grain", "lateness")
 """Keys that a KPI made of others has not itself: they are for the inputs that come along with it."""
-SHARED = ("owner", "team", "timezone")
+SHARED = ("owner", "team", "timezone", "calendar")
 OF_EVENTS = ("simple", "balance")
 
 Spec = dict[str, Any]
@@ -101,8 +101,9 @@ class Uses:
             differing = [key for key in other.keys() | content.keys() if other.get(key) != content.get(key)]
             self._report.add(
                 use.place,
-                f"{use.subject}: its input '{name}' comes along otherwise at {where} ({', '.join(sorted(differing))} "
-                f"differ): declare '{name}' once as a KPI of its own, or name another one under inputs",
+                f"{use.subject}: its input '{name}' comes along otherwise at {where} (with another "
+                f"{', '.join(sorted(differing))}): declare '{name}' once as a KPI of its own, or name another one "
+                "under inputs",
             )
         return False
 
@@ -219,7 +220,7 @@ class _Use:
                 self.report.add(
                     where, f"{self.subject}: inputs: '{name}' is no input of library/{self.template.key}{known}"
                 )
-            elif mine not in own:
+            elif not isinstance(mine, str) or mine not in own:
                 self.report.unknown(where, f"{self.subject}: inputs", "kpi", str(mine), own)
             else:
                 found[name] = mine
@@ -253,6 +254,8 @@ class _Use:
 
 def _both_filters(content: Spec, given: Spec) -> Spec:
     """The given keys; a filter narrows that of the template rather than replacing it."""
+    if "filter" in content and given.get("filter", True) is None:
+        return {key: value for key, value in given.items() if key != "filter"}
     if "filter" in content and "filter" in given:
         return given | {"filter": f"({content['filter']}) AND ({given['filter']})"}
     return given

@@ -13,8 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onpace.config.errors import OnPaceError
-from onpace.deploy import cli_events, cli_kpis, cli_lint, cli_rebuild, cli_report, cli_scorecard, cli_topics
-from onpace.deploy.cli_options import Data, Kpis, Port, events_file, settings_with
+from onpace.deploy import (
+    cli_events,
+    cli_kpis,
+    cli_library,
+    cli_lint,
+    cli_project,
+    cli_rebuild,
+    cli_report,
+    cli_scorecard,
+    cli_topics,
+)
+from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
 from onpace.deploy.stores import catalog_of
 
 if TYPE_CHECKING:
@@ -45,8 +55,10 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
         app.command()(command)
     cli_kpis.add_to(app)
     cli_scorecard.add_to(app)
+    cli_library.add_to(app)
     cli_lint.add_to(app)
     cli_events.add_to(app)
+    cli_project.add_to(app)
     cli_rebuild.add_to(app)
     cli_report.add_to(app)
     cli_topics.add_to(app)
@@ -62,13 +74,14 @@ def up(
     exit_: Annotated[
         bool, typer.Option("--exit", help="With --replay: stop when the file is processed and evaluated.")
     ] = False,
+    backfill: Backfill = None,
     port: Port = None,
 ) -> None:
     """Run the whole system embedded: broker, gateway, processor, alert engine, status page. Ctrl-C stops it.
 
     Without --kpis and --replay it runs a simulated web shop.
     """
-    settings = settings_with(data=data, kpis=kpis, port=port)
+    settings = settings_with(data=data, kpis=kpis, port=port, backfill=backfill)
     file = events_file(replay) if replay else None
     if exit_ and file is None:
         raise OnPaceError("--exit needs --replay FILE: there is nothing to wait for")
@@ -118,9 +131,9 @@ def gateway(kpis: Kpis = None, port: Port = None) -> None:
     run_gateway(settings, catalog)
 
 
-def process(data: Data = None, kpis: Kpis = None, port: Port = None) -> None:
+def process(data: Data = None, kpis: Kpis = None, backfill: Backfill = None, port: Port = None) -> None:
     """Fold events from Kafka into KPI series in ClickHouse."""
-    settings = settings_with(data=data, kpis=kpis, port=port)
+    settings = settings_with(data=data, kpis=kpis, port=port, backfill=backfill)
     catalog = catalog_of(settings)
 
     from onpace.deploy.parts import run_processor

@@ -64,7 +64,9 @@ def schema() -> None:
 
 def query(
     kpi: str,
-    grain: Annotated[str, typer.Option(help="minute, hour, day, week, month, quarter or year.")] = "day",
+    grain: Annotated[
+        str, typer.Option(help="minute, hour, day, week, month, quarter, year, fiscal_quarter or fiscal_year.")
+    ] = "day",
     start: Annotated[
         str | None,
         typer.Option(help="First window; in the KPI's time zone. [default: its first event]", show_default=False),

@@ -22,7 +22,7 @@ from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import senders_for
 from onpace.alerts.staleness import Patience
-from onpace.config.calendar import Grain, Period, period_containing
+from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
 from onpace.config.settings import Settings
@@ -62,6 +62,7 @@ def worker_of(
     kafka = settings.kafka
     metrics = ProcessorMetrics(registry)
     writer = StoreWriter(store, kafka.topic, _crash_point(os.environ.get("ONPACE_CRASH_AT")))
+    rebuilder = Rebuilder(store, catalog, kafka.topic, settings.processor, now)
     return Worker(
         processor=Processor(catalog, writer, settings.processor, metrics),
         writer=writer,
@@ -71,7 +72,7 @@ def worker_of(
         clock=now,
         identity=lambda: topic_id(kafka, kafka.topic),
         dead_letters=dead_letters,
-        rebuilder=Rebuilder(store, catalog, kafka.topic, settings.processor, now),
+        rebuilder=rebuilder if settings.processor.backfill else None,
         live=live,
     )
 
@@ -175,14 +176,14 @@ class AlertPart:
 
         Raises OnPaceError for a period that has not begun, and StoreUnavailable.
         """
-        zone = next((kpi.zone for kpi in self.catalog.kpis.values()), ZoneInfo("UTC"))
-        chosen = period or period_containing(Grain.QUARTER, found.now, zone)
-        if chosen.bounds(zone)[0] >= found.now:
+        calendar = next((kpi.calendar for kpi in self.catalog.kpis.values()), Calendar(ZoneInfo("UTC")))
+        chosen = period or period_containing(Grain.QUARTER, found.now, calendar)
+        if chosen.bounds(calendar)[0] >= found.now:
             at = f"{found.now:%Y-%m-%d %H:%M} UTC"
             raise OnPaceError(f"{chosen} begins after {at}, as of which it is: choose an earlier one")
         statuses = [*ClickHouseHistory(self._store).statuses(), *found.statuses]
         reader = ScorecardReader(self.catalog, Reader(self._store, self.catalog), statuses)
-        return reader.read(Selection(chosen, found.now, owner, team, zone))
+        return reader.read(Selection(chosen, found.now, owner, team, calendar))
 
     def replay_now(self, last_event: datetime) -> datetime:
         """What time it is at the end of a replay: the furthest watermark, which is just past the last event.

@@ -72,19 +72,21 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """(line, cells by column), without spaces around; empty lines are left out."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            names = [name.strip() for name in reader.fieldnames or ()]
-            _check_columns(path, names)
-            reader.fieldnames = names
-            for row in reader:
-                cells = {
-                    name: (cell or "").strip() if isinstance(cell, str | None) else "" for name, cell in row.items()
-                }
-                if any(cells.values()) or None in cells:
-                    yield reader.line_num, cells
+            yield from _cells(path, csv.DictReader(file, strict=True))
     except (OSError, UnicodeDecodeError) as exc:
         why = exc.strerror if isinstance(exc, OSError) else "is not UTF-8"
         raise OnPaceError(f"{path}: {why}: give a CSV file with the columns {', '.join(COLUMNS)}") from exc
+
+
+def _cells(path: Path, reader: csv.DictReader[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        names = [name.strip() for name in reader.fieldnames or ()]
+        _check_columns(path, names)
+        reader.fieldnames = names
+        for row in reader:
+            cells = {name: cell.strip() if isinstance(cell, str) else "" for name, cell in row.items()}
+            if any(cells.values()) or None in cells:
+                yield reader.line_num, cells
     except csv.Error as exc:
         raise OnPaceError(f"{path}: no CSV after line {reader.line_num}: {exc}") from exc
 

@@ -55,7 +55,7 @@ class BatchThread(AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Called when the consumer starts."""
         await super().on_start()
-        fetcher = self._ensure_consumer()._fetcher
+        fetcher: Any = self._ensure_consumer()._fetcher
         fetcher._proc_fetch_request = partial(self._fetch_noting_when, fetcher._proc_fetch_request)
 
     async def _fetch_noting_when(

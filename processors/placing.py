@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from onpace.config.calendar import Grain
+from onpace.config.calendar import Calendar, Grain
 from onpace.config.offsets import Shift
 from onpace.config.terms import Reach, Term
-from onpace.processors.calendar_sql import first_day_sql, window_end_sql, window_start_sql
+from onpace.processors.calendar_sql import first_day_sql, later_sql, longest, shortest, window_end_sql, window_start_sql
 from onpace.processors.leaf_sql import leaf_rows, merged_state
 from onpace.processors.quoting import inner, quoted
 
@@ -25,10 +25,10 @@ _DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Windows of one grain in one zone. `begun`: SQL for the instant that no window may begin after."""
+    """Windows of one grain in one calendar. `begun`: SQL for the instant that no window may begin after."""
 
     grain: Grain
-    zone: str
+    calendar: Calendar
     begun: str
     condition: str = "1"
     """Over `window_start`, which the primary key can use; for terms that do not look back."""
@@ -42,10 +42,12 @@ class Windows:
         """A SELECT of the term's rows with the start of each window that they go into."""
         if not term.steps:
             rows = leaf_rows(term.leaf, dims, self.condition)
-            start = "window_start" if term.leaf.base_grain is self.grain else window_start_sql(self.grain, self.zone)
+            start = (
+                "window_start" if term.leaf.base_grain is self.grain else window_start_sql(self.grain, self.calendar)
+            )
             return f"SELECT {start} AS Start, * FROM ({rows})"
         unit = self._unit(term)
-        placed = _merged_by(term, dims, window_start_sql(unit, self.zone), "1")
+        placed = _merged_by(term, dims, window_start_sql(unit, self.calendar), "1")
         for step in reversed(term.steps):
             targets = self._targets(step)
             placed = f"SELECT * REPLACE (arrayJoin({targets}) AS Start) FROM ({placed})"
@@ -63,11 +65,11 @@ class Windows:
     def _targets(self, step: Shift | Reach) -> str:
         """SQL for the starts of all windows whose stretch holds the unit (or window) that begins at `Start`."""
         if isinstance(step, Shift):
-            back = f"{window_start_sql(self.grain, self.zone, self._shifted('t', step, -1))}"
+            back = f"{window_start_sql(self.grain, self.calendar, self._shifted('t', step, -1))}"
             near = self._near(step)
             return f"arrayFilter(t -> {back} = Start AND t <= Begun, {near})"
         candidates = self._candidates("Start", 0, self._count(step))
-        begin = self._begin(step, window_end_sql(self.grain, self.zone, "t"))
+        begin = self._begin(step, window_end_sql(self.grain, self.calendar, "t"))
         return f"arrayFilter(t -> t <= Begun AND {begin} <= Start, {candidates})"
 
     def _near(self, shift: Shift) -> str:
@@ -83,9 +85,9 @@ class Windows:
 
     def _count(self, reach: Reach) -> str:
         """At most so many windows hold a unit in their stretch."""
-        step = self.grain.step or _SHORTEST[self.grain]
+        step = shortest(self.grain)
         if reach.to_date:
-            return str(math.ceil(_LONGEST[reach.to_date] / step) + 1)
+            return str(math.ceil(longest(reach.to_date) / step) + 1)
         if reach.window:
             return str(math.ceil(reach.window / step) + 2)
         seconds = int(step.total_seconds())
@@ -94,7 +96,7 @@ class Windows:
     def _begin(self, reach: Reach, end: str) -> str:
         """SQL for where the stretch of the window that ends at `end` begins."""
         if reach.to_date:
-            return window_start_sql(reach.to_date, self.zone, f"({end} - toIntervalSecond(1))")
+            return window_start_sql(reach.to_date, self.calendar, f"({end} - toIntervalSecond(1))")
         if reach.window is None:
             return "toDateTime(0, 'UTC')"
         if reach.window % _DAY:
@@ -106,10 +108,10 @@ class Windows:
         numbers = f"range({first}, toInt64({count}))"
         if step := self.grain.step:
             seconds = int(step.total_seconds())
-            moved = f"({window_start_sql(self.grain, self.zone, at)} + toIntervalSecond(n * {seconds}))"
-            return f"arrayDistinct(arrayMap(n -> {window_start_sql(self.grain, self.zone, moved)}, {numbers}))"
-        day = _ADD[self.grain].format(first_day_sql(self.grain, self.zone, at), "n")
-        return f"arrayMap(n -> toTimeZone(toDateTime({day}, {quoted(self.zone)}), 'UTC'), {numbers})"
+            moved = f"({window_start_sql(self.grain, self.calendar, at)} + toIntervalSecond(n * {seconds}))"
+            return f"arrayDistinct(arrayMap(n -> {window_start_sql(self.grain, self.calendar, moved)}, {numbers}))"
+        day = later_sql(self.grain, first_day_sql(self.grain, self.calendar, at), "n")
+        return f"arrayMap(n -> toTimeZone(toDateTime({day}, {quoted(self.calendar.zone.key)}), 'UTC'), {numbers})"
 
     def _shifted(self, at: str, shift: Shift, sign: int) -> str:
         count = sign * shift.count
@@ -117,11 +119,11 @@ class Windows:
             return f"({at} + toIntervalSecond({count * (60 if shift.unit == 'minute' else 3600)}))"
         if self.grain is Grain.WEEK and shift.unit == "year":
             return self._by_date(at, f"addDays({{}}, {count * 364})")
-        return self._by_date(at, _ADD[Grain(shift.unit)].replace("{1}", str(count)).replace("{0}", "{}"))
+        return self._by_date(at, later_sql(Grain(shift.unit), "{}", count))
 
     def _by_date(self, at: str, moved: str) -> str:
         """`at` with its local date changed and its local time of day kept, as `terms.shifted_back` does it."""
-        tz = quoted(self.zone)
+        tz = quoted(self.calendar.zone.key)
         day = moved.format(f"toDate({at}, {tz})")
         if self.grain.step is None:
             return f"toTimeZone(toDateTime({day}, {tz}), 'UTC')"
@@ -147,27 +149,6 @@ def _instant_of(local: str, tz: str) -> str:
 
 
 _UTC = "'UTC'"
-_ADD = {
-    Grain.DAY: "addDays({0}, {1})",
-    Grain.WEEK: "addDays({0}, 7 * {1})",
-    Grain.MONTH: "addMonths({0}, {1})",
-    Grain.QUARTER: "addMonths({0}, 3 * {1})",
-    Grain.YEAR: "addYears({0}, {1})",
-}
-_SHORTEST = {
-    Grain.DAY: timedelta(hours=23),
-    Grain.WEEK: timedelta(days=6.9),
-    Grain.MONTH: timedelta(days=27.9),
-    Grain.QUARTER: timedelta(days=89.9),
-    Grain.YEAR: timedelta(days=364.9),
-}
-_LONGEST = {
-    Grain.DAY: timedelta(hours=25),
-    Grain.WEEK: timedelta(days=7.1),
-    Grain.MONTH: timedelta(days=31.1),
-    Grain.QUARTER: timedelta(days=92.1),
-    Grain.YEAR: timedelta(days=366.1),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
-from zoneinfo import ZoneInfo
 
-from onpace.config.calendar import Grain, window_end, window_start, windows
+from onpace.config.calendar import Calendar, Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
 from onpace.config.errors import UnknownName, did_you_mean
 from onpace.config.kpi import CumulativeKpi, RatioKpi, SimpleKpi
@@ -95,9 +94,9 @@ class Reader:
         """W: every base window before it is complete for all inputs. None: nothing is complete yet."""
         found = self._catalog.kpi(kpi)
         extent, base = self._extent(found), self._catalog.base_grain(found)
-        ends = [] if extent.reached is None else [window_start(base, extent.reached, found.zone)]
+        ends = [] if extent.reached is None else [window_start(base, extent.reached, found.calendar)]
         if extent.input_end:
-            ends.append(window_end(base, window_start(base, extent.input_end, found.zone), found.zone))
+            ends.append(window_end(base, window_start(base, extent.input_end, found.calendar), found.calendar))
         streamed = max(ends, default=None)
         if not extent.reports:
             return streamed
@@ -141,7 +140,7 @@ class Reader:
             found = self._instant(first_of_stream(stream))
         if found is None:
             return None
-        begun = self._firsts[stream.definition] = window_start(leaf.base_grain, found, leaf.zone)
+        begun = self._firsts[stream.definition] = window_start(leaf.base_grain, found, leaf.calendar)
         return begun
 
     def values(
@@ -157,7 +156,7 @@ class Reader:
         size = _spans_per_query(self._catalog, found)
         for at in range(0, len(spans), size):
             part = list(spans[at : at + size])
-            placement = Spans(partial(_spans_of, part, found.zone))
+            placement = Spans(partial(_spans_of, part, found.calendar))
             rows = self._query(found, placement, where=where)
             merged |= {at + int(place) - 1: value for place, value, *_ in rows}
         empty = self._empty_value(found)
@@ -196,10 +195,10 @@ class Reader:
             raise ValueError(f"KPI '{kpi}' has windows of {base}: ask for {base} or coarser, not {grain}")
         self._check_dimensions(found, [*by, *(where or ())])
         extent = self._extent(found)  # before the values: what it vouches for is then there
-        first, end = window_start(grain, start, found.zone), min(end, _LATEST)
+        first, end = window_start(grain, start, found.calendar), min(end, _LATEST)
         if end <= first:
             return {}
-        upto = window_end(grain, window_start(grain, end - _MICROSECOND, found.zone), found.zone)
+        upto = window_end(grain, window_start(grain, end - _MICROSECOND, found.calendar), found.calendar)
         result: Series = {}
         for dims, point in self._points(found, grain, (first, upto), by=by, where=where, extent=extent):
             result.setdefault(dims, []).append(point)
@@ -225,7 +224,7 @@ class Reader:
     ) -> Iterator[tuple[tuple[str | None, ...], Point]]:
         """Dimension values and window of everything that was counted in base windows of `span`."""
         for opened, *rest in self._placed(kpi, grain, span, by, where):
-            closed = window_end(grain, opened, kpi.zone)
+            closed = window_end(grain, opened, kpi.calendar)
             value, numerator, denominator, revision = rest[len(by) :]
             complete = extent.holds(opened, closed)
             point = Point(opened, closed, value, numerator, denominator, complete, int(revision))
@@ -241,18 +240,18 @@ class Reader:
     ) -> Iterator[tuple[Any, ...]]:
         """Rows of (window start, dimension values, value, numerator, denominator, revision)."""
         if not any(term.steps for term in terms_of(self._catalog, kpi)):
-            placement = Windows(grain, kpi.timezone, "", _between(*map(_seconds, span)))
+            placement = Windows(grain, kpi.calendar, "", _between(*map(_seconds, span)))
             yield from ((_utc(at), *rest) for at, *rest in self._query(kpi, placement, by, where))
             return
         begun = self._instant(f"SELECT {begun_sql(self._catalog, kpi)}")
         first = self.first_event(kpi.name)
         if begun is None or first is None:
             return
-        starts = list(windows(grain, max(span[0], first), min(span[1], begun + _MICROSECOND), kpi.zone))
+        starts = list(windows(grain, max(span[0], first), min(span[1], begun + _MICROSECOND), kpi.calendar))
         size = _spans_per_query(self._catalog, kpi)
         for at in range(0, len(starts), size):
             part = starts[at : at + size]
-            spans = Spans(partial(_window_spans, part, grain, kpi.zone))
+            spans = Spans(partial(_window_spans, part, grain, kpi.calendar))
             yield from ((part[int(place) - 1], *rest) for place, *rest in self._query(kpi, spans, by, where))
 
     def _empty_points(self, kpi: Kpi, grain: Grain, start: datetime, end: datetime, *, extent: Extent) -> list[Point]:
@@ -269,8 +268,8 @@ class Reader:
         )
         return [
             Point(at, upto, value, numerator, denominator, True, 0)
-            for at in windows(grain, max(start, begun), min(end, latest + _MICROSECOND), kpi.zone)
-            if extent.holds(at, upto := window_end(grain, at, kpi.zone))
+            for at in windows(grain, max(start, begun), min(end, latest + _MICROSECOND), kpi.calendar)
+            if extent.holds(at, upto := window_end(grain, at, kpi.calendar))
         ]
 
     def _known_series(
@@ -296,12 +295,12 @@ class Reader:
                 raise UnknownName(f"KPI '{kpi.name}' has no dimension '{name}'{did_you_mean(name, known)}: {has}")
 
 
-def _spans_of(spans: Sequence[Span], zone: ZoneInfo, term: Term) -> list[Span]:
-    return [span_of(term, start, end, zone) for start, end in spans]
+def _spans_of(spans: Sequence[Span], calendar: Calendar, term: Term) -> list[Span]:
+    return [span_of(term, start, end, calendar) for start, end in spans]
 
 
-def _window_spans(starts: Sequence[datetime], grain: Grain, zone: ZoneInfo, term: Term) -> list[Span]:
-    return [window_span(term, grain, start, zone) for start in starts]
+def _window_spans(starts: Sequence[datetime], grain: Grain, calendar: Calendar, term: Term) -> list[Span]:
+    return [window_span(term, grain, start, calendar) for start in starts]
 
 
 def _spans_per_query(catalog: Catalog, kpi: Kpi) -> int:

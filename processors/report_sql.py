@@ -16,6 +16,8 @@ __all__ = ["period_start_sql", "reported_rows", "reported_since", "reported_unti
 
 _EXACT_BELOW = "1e20"
 """Sums of exact values have room in 38 digits; what is larger is a float."""
+_THURSDAY = 3
+"""Weeks have the ISO number of the Thursday in them: see `onpace.config.calendar.Period`."""
 
 
 def reported_rows(leaf: ReportedKpi, dims: Sequence[str], condition: str) -> str:
@@ -55,7 +57,7 @@ def reported_until(leaf: ReportedKpi) -> str:
         Grain.QUARTER: "addMonths({}, 3)",
         Grain.YEAR: "addYears({}, 1)",
     }
-    end = following[leaf.base_grain].format(_first_day_sql(leaf.base_grain, "latest"))
+    end = following[leaf.base_grain].format(_first_day_sql(leaf, "latest"))
     mine = f"(SELECT max(entity) AS latest, count() AS reports FROM facts WHERE {_mine(leaf)})"
     return f"SELECT if(reports = 0, toDateTime(0, 'UTC'), {_midnight_sql(end, leaf.timezone)}) FROM {mine}"
 
@@ -68,16 +70,16 @@ def reported_since(leaf: ReportedKpi) -> str:
 
 def period_start_sql(leaf: ReportedKpi, column: str) -> str:
     """SQL for the start (DateTime in UTC) of the period whose text is in `column`, in the KPI's zone."""
-    return _midnight_sql(_first_day_sql(leaf.base_grain, column), leaf.timezone)
+    return _midnight_sql(_first_day_sql(leaf, column), leaf.timezone)
 
 
 def _midnight_sql(day: str, zone: str) -> str:
     return f"toTimeZone(toDateTime({day}, {quoted(zone)}), 'UTC')"
 
 
-def _first_day_sql(grain: Grain, column: str) -> str:
+def _first_day_sql(leaf: ReportedKpi, column: str) -> str:
     year = f"substring({column}, 1, 4)"
-    match grain:
+    match leaf.base_grain:
         case Grain.YEAR:
             return f"toDateOrZero(concat({column}, '-01-01'))"
         case Grain.QUARTER:
@@ -86,7 +88,8 @@ def _first_day_sql(grain: Grain, column: str) -> str:
             return f"toDateOrZero(concat({column}, '-01'))"
         case Grain.WEEK:  # the fourth of January is in week 1 (ISO 8601)
             first = f"toMonday(toDateOrZero(concat({year}, '-01-04')))"
-            return f"addDays({first}, 7 * toInt32OrZero(substring({column}, 7)) - 7)"
+            begins = _THURSDAY - (_THURSDAY - leaf.calendar.week_start) % 7  # days after Monday
+            return f"addDays({first}, 7 * toInt32OrZero(substring({column}, 7)) + {begins - 7})"
         case _:
             return f"toDateOrZero({column})"
 

@@ -44,7 +44,7 @@ class Overdue:
     @property
     def since(self) -> datetime:
         """When the oldest of them was due."""
-        return self.periods[0].bounds(self.kpi.zone)[1] + self.kpi.due
+        return self.periods[0].bounds(self.kpi.calendar)[1] + self.kpi.due
 
     @property
     def reason(self) -> str:
@@ -67,12 +67,12 @@ class Reported:
     @property
     def until(self) -> datetime | None:
         """The end of the latest of them; None without any."""
-        return max(self.periods).bounds(self.kpi.zone)[1] if self.periods else None
+        return max(self.periods).bounds(self.kpi.calendar)[1] if self.periods else None
 
     def holds(self, start: datetime, end: datetime) -> bool:
         """Whether a window is complete: every period in `[start, end)` has been reported."""
-        period = period_containing(self.kpi.base_grain, start, self.kpi.zone)
-        while period.bounds(self.kpi.zone)[0] < end:
+        period = period_containing(self.kpi.base_grain, start, self.kpi.calendar)
+        while period.bounds(self.kpi.calendar)[0] < end:
             if period not in self.periods:
                 return False
             period = period.next()
@@ -80,7 +80,7 @@ class Reported:
 
     def missing(self, now: datetime) -> tuple[Period, ...]:
         """Ended periods without a value, oldest first: since the first one reported; before any was, the latest."""
-        last = period_containing(self.kpi.base_grain, now, self.kpi.zone).previous()
+        last = period_containing(self.kpi.base_grain, now, self.kpi.calendar).previous()
         period = min(self.periods, default=last)
         found = []
         while period <= last:
@@ -98,7 +98,7 @@ class Reported:
         return Overdue(self.kpi, late) if late else None
 
     def _due(self, period: Period) -> datetime:
-        return period.bounds(self.kpi.zone)[1] + self.kpi.due
+        return period.bounds(self.kpi.calendar)[1] + self.kpi.due
 
 
 class Reports:
@@ -146,14 +146,6 @@ WHERE type = '{REPORT}' AND duplicate = 0
     def current(self, kpi: str | None = None) -> dict[tuple[str, str, tuple[tuple[str, str], ...]], ReportVersion]:
         """(KPI, period, dimension values) -> the report that counts."""
         return {(one.kpi, one.period, one.by): one for one in self.versions(kpi) if one.current}
-
-    def unexplained(self) -> dict[str, Sequence[ReportVersion]]:
-        """KPI -> its values that lack a source or a note, for those that have such."""
-        found: dict[str, list[ReportVersion]] = {}
-        for one in self.current().values():
-            if not (one.source and one.note):
-                found.setdefault(one.kpi, []).append(one)
-        return {name: tuple(values) for name, values in found.items()}
 
     def _labels(self, kpi: str, by: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         return tuple((name, by[name]) for name in self._kpis[kpi].dimensions if name in by)

@@ -118,8 +118,8 @@ class FakeReader:
         found: dict[SeriesKey, list[Point]] = {}
         for key in sorted(keys, key=str):
             slice_ = dict(zip(by, key, strict=True))
-            for begin in windows(grain, start, end, model.zone):
-                stop = window_end(grain, begin, model.zone)
+            for begin in windows(grain, start, end, model.calendar):
+                stop = window_end(grain, begin, model.calendar)
                 value = self._value(model, begin, stop, slice_)
                 found.setdefault(key, []).append(Point(begin, stop, value, done is not None and stop <= done))
         return found
@@ -138,7 +138,7 @@ class FakeReader:
         model = self.catalog.kpi(kpi)
         begun = [times[0] for name in self.catalog.event_types(model) if (times := self._index(name, {})[0])]
         seen = [time for time in begun if time <= self.clock]
-        return window_start(self.catalog.base_grain(model), min(seen), model.zone) if seen else None
+        return window_start(self.catalog.base_grain(model), min(seen), model.calendar) if seen else None
 
     def sources(self) -> dict[str, Source]:
         """The last event of each type; caught up unless told otherwise."""

@@ -228,8 +228,8 @@ def recount(catalog: Catalog, events: Sequence[Counted], kpi: Kpi, by: Sequence[
         own = groups.setdefault(leaf.name, defaultdict(list))
         for event in selected(leaf, events):
             dims = tuple(dimension_of(leaf.dimensions[name], event) for name in by)
-            base = window_start(leaf.base_grain, event.time, leaf.zone)
-            own[window_start(grain, base, kpi.zone), dims].append(event)
+            base = window_start(leaf.base_grain, event.time, leaf.calendar)
+            own[window_start(grain, base, kpi.calendar), dims].append(event)
     keys = {key for own in groups.values() for key in own}
     return {key: _value(catalog, kpi, {name: own.get(key, []) for name, own in groups.items()}) for key in keys}
 

@@ -38,11 +38,17 @@ DIMENSIONS = {"region": "region", "who": "user_id", "tier": "if(amount > 100, 'b
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """An expression: its SQL, what it gives for an event's row, and whether that is exact."""
+    """An expression: its SQL, what it gives for an event's row, and how long that is: `bits` 0 is a float."""
 
     sql: str
     of: Meaning
-    exact: bool = True
+    bits: int = 63
+    scale: int = 0
+
+    @property
+    def exact(self) -> bool:
+        """Whether sums of it are exact: as docs/kpi-format.md says, while 127 bits and nine digits will do."""
+        return self.bits > 0 and self.scale <= 9
 
 
 @dataclass
@@ -70,22 +76,43 @@ def _null(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *values: None if None in values else function(*values)
 
 
-def _property(name: str, *, exact: bool = True) -> Drawn:
-    return Drawn(name, lambda row: row[name], exact)
+def _property(name: str, bits: int = 63, scale: int = 0) -> Drawn:
+    return Drawn(name, lambda row: row[name], bits, scale)
+
+
+def _sized(template: str, parts: Sequence[Drawn]) -> tuple[int, int]:
+    """Bits and scale of what comes out; (0, 0) where that is a float."""
+    if not all(part.bits for part in parts):
+        return 0, 0
+    if "*" in template:
+        bits, scale = sum(part.bits for part in parts), sum(part.scale for part in parts)
+    else:
+        scale = max(part.scale for part in parts)
+        factors = [10 ** (scale - part.scale) for part in parts]
+        widths = [
+            part.bits + (factor.bit_length() if factor > 1 else 0) for part, factor in zip(parts, factors, strict=True)
+        ]
+        bits = max(widths) + ("+" in template or "-" in template)
+    return (bits, scale) if bits <= 127 and scale <= 18 else (0, 0)
 
 
 def _combined(template: str, function: Callable[..., Any], *parts: Drawn) -> Drawn:
-    exact = all(part.exact for part in parts)
+    bits, scale = _sized(template, parts)
 
     def of(row: Any) -> Any:
         values = [part.of(row) for part in parts]
-        return function(*(value if exact or value is None else float(value) for value in values))
+        return function(*(value if bits or value is None else float(value) for value in values))
 
-    return Drawn(template.format(*(part.sql for part in parts)), of, exact)
+    return Drawn(template.format(*(part.sql for part in parts)), of, bits, scale)
 
 
 _leaf = st.sampled_from(
-    [_property("amount"), _property("items"), _property("score", exact=False), Drawn("3", lambda _: Fraction(3))]
+    [
+        _property("amount", scale=2),
+        _property("items"),
+        _property("score", bits=0),
+        Drawn("3", lambda _: Fraction(3), bits=2),
+    ]
 )
 
 
@@ -96,7 +123,7 @@ def _larger(inner: st.SearchStrategy[Drawn]) -> st.SearchStrategy[Drawn]:
         two.map(lambda ab: _combined("({} - {})", _null(lambda a, b: a - b), *ab)),
         two.map(lambda ab: _combined("({} * {})", _null(lambda a, b: a * b), *ab)),
         inner.map(lambda a: _combined("abs({})", _null(abs), a)),
-        inner.map(lambda a: _combined("coalesce({}, 0)", lambda value: 0 if value is None else value, a)),
+        inner.map(lambda a: _combined("coalesce({}, 0)", lambda value: Fraction(0) if value is None else value, a)),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from onpace.config.calendar import Grain, Period, period_containing, window_end, window_start, windows
+from onpace.config.calendar import Calendar, Grain, Period, period_containing, window_end, window_start, windows
 
 ZONES = [
     "UTC",
@@ -24,9 +24,11 @@ ZONES = [
     "Pacific/Apia",
     "Asia/Kathmandu",
 ]
-CALENDAR = [Grain.DAY, Grain.WEEK, Grain.MONTH, Grain.QUARTER, Grain.YEAR]
+CALENDAR = [grain for grain in Grain if grain.step is None]
 instants = st.datetimes(datetime(2012, 1, 1), datetime(2035, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 (bounds are naive)
 zones = st.sampled_from(ZONES).map(ZoneInfo)
+starts = st.tuples(st.integers(1, 12), st.integers(1, 28))
+calendars = st.builds(Calendar, zones, st.integers(0, 6), starts)
 
 
 def utc(text: str) -> datetime:
@@ -46,14 +48,14 @@ def test_an_instant_is_in_exactly_one_window(at: datetime, zone: ZoneInfo, grain
     assert window_start(grain, end, zone) == end
 
 
-@given(instants, zones, st.sampled_from(CALENDAR))
-def test_calendar_windows_tile_time(at: datetime, zone: ZoneInfo, grain: Grain) -> None:
+@given(instants, calendars, st.sampled_from(CALENDAR))
+def test_calendar_windows_tile_time(at: datetime, calendar: Calendar, grain: Grain) -> None:
     """No gap, no overlap, in order, and all of them of the calendar."""
-    starts = list(windows(grain, at, at + timedelta(days=40), zone))
-    assert starts[0] == window_start(grain, at, zone)
+    starts = list(windows(grain, at, at + timedelta(days=40), calendar))
+    assert starts[0] == window_start(grain, at, calendar)
     for one, following in pairwise(starts):
-        assert window_end(grain, one, zone) == following
-    assert len({one.astimezone(zone).date() for one in starts}) == len(starts)
+        assert window_end(grain, one, calendar) == following
+    assert len({one.astimezone(calendar.zone).date() for one in starts}) == len(starts)
 
 
 @given(instants, zones, st.sampled_from([Grain.MINUTE, Grain.FIVE_MINUTES, Grain.THIRTY_MINUTES, Grain.HOUR]))
@@ -100,7 +102,9 @@ def test_a_midnight_that_comes_twice_counts_the_first_time() -> None:
     assert (start, end - start) == (utc("2026-11-01T04:00:00"), timedelta(hours=25))
 
 
-@pytest.mark.parametrize("text", ["2026", "2026-Q4", "2026-10", "2026-W01", "2026-W53", "2026-10-05", "2024-02-29"])
+@pytest.mark.parametrize(
+    "text", ["2026", "2026-Q4", "2026-10", "2026-W01", "2026-W53", "2026-10-05", "2024-02-29", "FY2027", "FY2027-Q1"]
+)
 def test_a_period_survives_its_own_form(text: str) -> None:
     """Parsing and printing are inverse."""
     assert str(Period.parse(text)) == text
@@ -108,7 +112,20 @@ def test_a_period_survives_its_own_form(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["26", "2026-Q5", "2026-13", "2026-00", "2026-W54", "2025-W53", "2026-02-30", "FY2027", "", "2026-1", "0000"],
+    [
+        "26",
+        "2026-Q5",
+        "2026-13",
+        "2026-00",
+        "2026-W54",
+        "2025-W53",
+        "2026-02-30",
+        "FY27",
+        "FY2027-Q5",
+        "",
+        "2026-1",
+        "0000",
+    ],
 )
 def test_what_is_no_period_is_refused(text: str) -> None:
     """A ValueError, whatever the calendar says."""
@@ -116,13 +133,54 @@ def test_what_is_no_period_is_refused(text: str) -> None:
         Period.parse(text)
 
 
-@given(instants, zones, st.sampled_from(CALENDAR))
-def test_periods_are_the_windows_of_their_grain(at: datetime, zone: ZoneInfo, grain: Grain) -> None:
+@given(instants, calendars, st.sampled_from(CALENDAR))
+def test_periods_are_the_windows_of_their_grain(at: datetime, calendar: Calendar, grain: Grain) -> None:
     """Bounds, neighbours and text agree with the windows."""
-    period = period_containing(grain, at, zone)
-    start, end = period.bounds(zone)
-    assert (start, end) == (window_start(grain, at, zone), window_end(grain, start, zone))
-    assert period.next().bounds(zone)[0] == end
-    assert period.previous().bounds(zone)[1] == start
+    period = period_containing(grain, at, calendar)
+    start, end = period.bounds(calendar)
+    assert (start, end) == (window_start(grain, at, calendar), window_end(grain, start, calendar))
+    assert period.next().bounds(calendar)[0] == end
+    assert period.previous().bounds(calendar)[1] == start
     assert period.next().previous() == period
     assert Period.parse(str(period)) == period
+
+
+BERLIN, NEW_YORK, RIYADH = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York"), ZoneInfo("Asia/Riyadh")
+
+
+@pytest.mark.parametrize(
+    ("calendar", "text", "first", "last"),
+    [
+        (Calendar(BERLIN), "2026-W43", "2026-10-19", "2026-10-25"),
+        (Calendar(NEW_YORK, week_start=6), "2026-W43", "2026-10-18", "2026-10-24"),
+        (Calendar(RIYADH, week_start=5), "2026-W43", "2026-10-17", "2026-10-23"),
+        (Calendar(BERLIN, week_start=3), "2026-W43", "2026-10-22", "2026-10-28"),
+        (Calendar(NEW_YORK, week_start=6), "2026-W01", "2025-12-28", "2026-01-03"),
+        (Calendar(BERLIN, fiscal_start=(4, 1)), "FY2027", "2026-04-01", "2027-03-31"),
+        (Calendar(BERLIN, fiscal_start=(4, 1)), "FY2027-Q1", "2026-04-01", "2026-06-30"),
+        (Calendar(BERLIN, fiscal_start=(4, 1)), "FY2027-Q4", "2027-01-01", "2027-03-31"),
+        (Calendar(NEW_YORK, fiscal_start=(10, 1)), "FY2027", "2026-10-01", "2027-09-30"),
+        (Calendar(NEW_YORK, fiscal_start=(10, 1)), "FY2027-Q2", "2027-01-01", "2027-03-31"),
+        (Calendar(BERLIN, fiscal_start=(4, 6)), "FY2027-Q3", "2026-10-06", "2027-01-05"),
+        (Calendar(BERLIN, fiscal_start=(1, 6)), "FY2027", "2026-01-06", "2027-01-05"),
+        (Calendar(BERLIN), "FY2027", "2027-01-01", "2027-12-31"),
+        (Calendar(BERLIN), "FY2027-Q2", "2027-04-01", "2027-06-30"),
+    ],
+)
+def test_a_period_is_what_its_calendar_makes_of_it(calendar: Calendar, text: str, first: str, last: str) -> None:
+    """A fiscal year is named by the year it ends in, a week by the ISO week of its Thursday. Computed by hand."""
+    period = Period.parse(text)
+    start, end = period.bounds(calendar)
+    assert start.astimezone(calendar.zone).isoformat()[:19] == f"{first}T00:00:00"
+    assert (end - timedelta(seconds=1)).astimezone(calendar.zone).isoformat()[:19] == f"{last}T23:59:59"
+    assert period_containing(period.grain, start, calendar) == period
+    assert period_containing(period.grain, end - timedelta(seconds=1), calendar) == period
+
+
+def test_a_fiscal_quarter_with_a_change_of_the_clock_has_one_hour_less_or_more() -> None:
+    """Berlin's from January to March lacks an hour, the one from October to December has it again."""
+    calendar = Calendar(BERLIN, fiscal_start=(4, 1))
+    start, end = Period.parse("FY2027-Q4").bounds(calendar)
+    assert end - start == timedelta(days=90, hours=-1)
+    start, end = Period.parse("FY2027-Q3").bounds(calendar)
+    assert end - start == timedelta(days=92, hours=1)

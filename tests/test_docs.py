@@ -53,9 +53,12 @@ def table(page: str, first: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("page", [README, FORMAT], ids=["README", "kpi-format"])
 def test_the_example_is_a_right_kpi_file(page: str, tmp_path: Path) -> None:
     """Every key of it."""
-    [example] = blocks(page, "yaml")
+    example, *others = blocks(page, "yaml")
     (tmp_path / "shop.yaml").write_text(example)
     assert load_catalog(tmp_path, {"HOOK_URL": "http://localhost:9000"}).rules
+    for other in others:
+        (tmp_path / "shop.yaml").write_text(other)
+        assert load_catalog(tmp_path, {}).kpis
 
 
 def settings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str]]:
@@ -101,7 +104,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         linked = page.parent / file if file else page
         assert linked.exists(), target
         headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
-        assert not anchor or anchor in [heading.lower().replace(" ", "-") for heading in headings], target
+        assert not anchor or anchor in [heading.lower().replace("`", "").replace(" ", "-") for heading in headings], (
+            target
+        )
 
 
 def test_the_make_targets_exist() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -240,3 +240,76 @@ def assert_condition(store: ClickHouse, minutes: Sequence[int]) -> None:
         within = store.query(f"SELECT * EXCEPT revision FROM ({rows(kpi, by, condition)}) ORDER BY ALL")
         every = f"SELECT * EXCEPT revision FROM ({rows(kpi, by)}) WHERE {condition} ORDER BY ALL"
         assert within == store.query(every), kpi.name
+
+
+DONE = SEEN.model_copy(update={"name": "done"})
+
+
+def seen(id: str, time: datetime, *, type: str = "seen", source: str = "s", **row: Any) -> Sent:
+    """An event of the user u."""
+    plain = dict.fromkeys(("region", "plan", "amount", "score")) | {"user_id": "u", "step": "a"}
+    return Sent(id, time, type, source, plain | row)
+
+
+def followed(store: ClickHouse, kpi: EntityKpi, sent: Sequence[Sent]) -> None:
+    """Keep the facts of these events for one KPI."""
+    catalog = Catalog(events={"seen": SEEN, "done": DONE}, kpis={kpi.name: kpi})
+    logs = {0: log_of(sent, max(one.time for one in sent) + timedelta(hours=1))}
+    drain(world(store, catalog, logs), logs)
+
+
+@pytest.mark.parametrize(
+    ("after", "converted"),
+    [(-1, 0), (0, 1), (1, 1), (3_600_000_000 - 1, 1), (3_600_000_000, 0)],
+)
+def test_a_conversion_counts_from_its_base_event_on_until_the_window_is_over(
+    store: ClickHouse, after: int, converted: int
+) -> None:
+    """To the microsecond: the first instant counts, the last does not."""
+    kpi = conversion("within", {"event": "seen"}, {"event": "done"}, "1h")
+    followed(store, kpi, [seen("a", START), seen("b", START + timedelta(microseconds=after), type="done")])
+    assert store.query(f"SELECT count, exact FROM ({rows(kpi, [])})") == [(1, converted)]
+
+
+def test_of_events_at_the_same_time_the_source_decides_before_the_id(store: ClickHouse) -> None:
+    """Which is last for a balance, and which is first for a cohort."""
+    sent = [
+        seen("1", START, source="t", amount=1, plan="late"),
+        seen("3", START, source="s", amount=2, plan="middle"),
+        seen("2", START, source="s", amount=4, plan="early"),
+    ]
+    stock = balance("stock", "seen", "amount", dimensions={"plan": "plan"})
+    followed(store, stock, sent)
+    changes = f"SELECT by_plan, toFloat64(sum(exact)) AS held FROM ({rows(stock, ['plan'])}) GROUP BY by_plan"
+    assert sorted(store.query(changes)) == [("early", 0), ("late", 1), ("middle", 0)]
+    empty(store)
+    back = retention("back", ANY, ANY, "day", 1, dimensions={"plan": "plan"})
+    followed(store, back, sent)
+    assert store.query(f"SELECT by_plan FROM ({rows(back, ['plan'])})") == [("early",)]
+
+
+@pytest.mark.parametrize(
+    ("period", "n", "instants"),
+    [
+        ("month", 1, ("2026-01-31T23:00:00", "2026-02-28T23:00:00", "2026-01-31T23:00:00", "2026-02-28T23:00:00")),
+        ("month", 1, ("2026-02-28T22:59:59", "2026-03-31T21:59:59", "2026-01-31T23:00:00", "2026-02-28T23:00:00")),
+        ("day", 1, ("2026-03-28T23:00:00", "2026-03-29T22:00:00", "2026-03-28T23:00:00", "2026-03-29T22:00:00")),
+        ("day", 2, ("2026-10-24T22:00:00", "2026-10-26T23:00:00", "2026-10-24T22:00:00", "2026-10-25T23:00:00")),
+        ("week", 1, ("2026-03-22T23:00:00", "2026-04-05T21:59:59", "2026-03-22T23:00:00", "2026-03-29T22:00:00")),
+        ("quarter", 2, ("2026-01-01T00:00:00", "2026-09-30T21:59:59", "2025-12-31T23:00:00", "2026-03-31T22:00:00")),
+        ("year", 1, ("2026-12-31T22:59:59", "2027-12-31T22:59:59", "2025-12-31T23:00:00", "2026-12-31T23:00:00")),
+    ],
+)
+def test_a_return_at_the_edge_of_its_period_is_read_with_the_cohorts_window_alone(
+    store: ClickHouse, period: str, n: int, instants: tuple[str, str, str, str]
+) -> None:
+    """First and last instants of months, and of days that the clock changes in, in Berlin.
+
+    `instants`: the first event, the return, the first cohort's start and the end of the last one.
+    """
+    kpi = retention("back", {"event": "seen"}, {"event": "done"}, period, n, timezone="Europe/Berlin")
+    times = [datetime.fromisoformat(f"{text}+00:00") for text in instants]
+    followed(store, kpi, [seen("a", times[0]), seen("b", times[1], type="done")])
+    start, end = (int(at.timestamp()) for at in times[2:])
+    condition = f"window_start >= toDateTime({start}, 'UTC') AND window_start < toDateTime({end}, 'UTC')"
+    assert store.query(f"SELECT window_start, exact FROM ({rows(kpi, [], condition)})") == [(times[2], 1)]

@@ -180,6 +180,14 @@ FINDS: dict[str, tuple[str, Change, str]] = {
         setting("revenue", targets=[{"period": "2026-09", "value": 900}, {"period": "2026-10", "value": 1000}]),
         "its last target was for 2026-10, which is over",
     ),
+    "T503 fiscal": (
+        "kpi 'revenue'",
+        both(
+            setting("revenue", calendar="own", targets=[{"period": "FY2027-Q2", "value": 1000}]),
+            lambda content: content.update(calendars=[{"name": "own", "fiscal_year_start": 4}]),
+        ),
+        "its last target was for FY2027-Q2, which is over",
+    ),
     "T504": ("objective 'grow'", objective(period="2026-Q3"), "its period, 2026-Q3, is over"),
     "T505 overdue": (
         "kpi 'revenue'",
@@ -307,6 +315,10 @@ LEAVES: dict[str, Change] = {
     "R401 it drives one that an objective names": of_owner("sam", 1),
     "R401 it guards one": setting("gifts", targets=[{"every": "month", "value": 5}], levers=["fewer"]),
     "T501 an input": setting("visits", role="lagging", drives=[{"kpi": "revenue", "lag": "1d"}]),
+    "T503 the fiscal year is still to come": both(
+        setting("revenue", calendar="own", targets=[{"period": "FY2027-Q4", "value": 1000}]),
+        lambda content: content.update(calendars=[{"name": "own", "fiscal_year_start": 2}]),
+    ),
     "T503 one is still to come": setting(
         "revenue", targets=[{"period": "2026-10", "value": 1000}, {"period": "2026-11", "value": 1000}]
     ),

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from onpace.alerts.pace import PastPoint, elapsed_share, expected_share, past_periods
-from onpace.config.calendar import Grain, Period
+from onpace.config.calendar import Calendar, Grain, Period
 
-UTC = ZoneInfo("UTC")
-BERLIN = ZoneInfo("Europe/Berlin")
+UTC = Calendar(ZoneInfo("UTC"))
+BERLIN = Calendar(ZoneInfo("Europe/Berlin"))
 
 
 def test_linear_share_is_absolute_time_between_the_bounds_in_the_zone() -> None:

@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from alerts_fakes import at
 
-from onpace.alerts.rules import is_active, no_data_verdict, pace_verdict, threshold_verdict
+from onpace.alerts.rules import attainment_verdict, is_active, no_data_verdict, pace_verdict, threshold_verdict
 from onpace.alerts.status import KpiStatus
-from onpace.config.calendar import Grain
-from onpace.config.rules import ActiveHours, NoDataRule, PaceRule, ThresholdRule
+from onpace.config.calendar import Calendar, Grain
+from onpace.config.rules import ActiveHours, AttainmentRule, NoDataRule, PaceRule, ThresholdRule
 
 
 def threshold(**given: Any) -> ThresholdRule:
@@ -24,6 +24,19 @@ def threshold(**given: Any) -> ThresholdRule:
 def pace(**given: Any) -> PaceRule:
     """A pace rule."""
     return PaceRule.model_validate({"name": "r", "kpi": "revenue", "when": "pace"} | given)
+
+
+ALWAYS = Calendar(ZoneInfo("UTC"))
+
+
+def attainment(**given: Any) -> AttainmentRule:
+    """An attainment rule."""
+    return AttainmentRule.model_validate({"name": "r", "kpi": "revenue", "when": "attainment"} | given)
+
+
+def reached(rule: AttainmentRule, share: float | None, *, firing: bool = False) -> bool | None:
+    """Whether so much of the target is a breach."""
+    return attainment_verdict(rule, replace(STATUS, attainment=share), firing=firing).breached
 
 
 STATUS = KpiStatus(
@@ -110,13 +123,42 @@ def test_the_final_status_ends_a_pace_alert_and_says_how() -> None:
     assert (verdict.breached, verdict.reason) == (False, "missed: final 92,000 of 100,000")
 
 
+def test_attainment_is_compared_with_its_bound_and_not_with_what_is_expected() -> None:
+    """Strictly; whatever the status is."""
+    assert [reached(attainment(below="80%"), share) for share in (0.79, 0.8, 0.81)] == [True, False, False]
+    assert [reached(attainment(above=0.9), share) for share in (0.89, 0.9, 0.91)] == [False, False, True]
+    verdict = attainment_verdict(attainment(below="80%"), replace(STATUS, status="on_track"), firing=False)
+    assert verdict.breached is True
+    assert verdict.reason == "40.0% of the target is reached (40,000 of 100,000), less than 80 %"
+
+
+def test_an_attainment_alert_ends_two_points_past_its_bound_unless_told_otherwise() -> None:
+    """So that it does not come and go; with little to begin with, half way down to nothing."""
+    low, high, own = attainment(below="80%"), attainment(above="90%"), attainment(below="80%", clear="85%")
+    assert [reached(low, share, firing=True) for share in (0.79, 0.81, 0.82)] == [True, None, False]
+    assert [reached(high, share, firing=True) for share in (0.91, 0.89, 0.88)] == [True, None, False]
+    assert [reached(own, share, firing=True) for share in (0.84, 0.85)] == [None, False]
+    assert [reached(attainment(above="1%"), share, firing=True) for share in (0.006, 0.005)] == [None, False]
+
+
+def test_attainment_waits_for_its_share_of_the_period_and_ends_with_it() -> None:
+    """Half of November is over on the 16th; the final status ends it, and what cannot be trusted says nothing."""
+    rule = attainment(below="80%", after="50%")
+    assert attainment_verdict(rule, replace(STATUS, as_of=at("2026-11-15 23:00")), firing=False).breached is None
+    assert attainment_verdict(rule, STATUS, firing=False).breached is True
+    final = replace(STATUS, status="missed", final=True, reason="missed: final 92,000 of 100,000")
+    assert attainment_verdict(rule, final, firing=True).breached is False
+    for odd in ({"stale": True}, {"status": "no_data"}, {"status": "missed"}, {"as_of": None}, {"attainment": None}):
+        assert attainment_verdict(rule, replace(STATUS, **odd), firing=True).breached is None
+
+
 def test_the_quietest_input_decides_on_silence() -> None:
     """Longer than `after`; an input that never sent anything gives no verdict."""
     rule = NoDataRule.model_validate({"name": "r", "kpi": "conversion", "when": "no_data", "after": "2h"})
     now = at("2026-11-01 12:00")
-    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2)}, now).breached is False
-    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2, seconds=1)}, now).breached is True
-    assert no_data_verdict(rule, {"a": now, "b": None}, now).breached is None
+    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2)}, now, ALWAYS).breached is False
+    assert no_data_verdict(rule, {"a": now, "b": now - timedelta(hours=2, seconds=1)}, now, ALWAYS).breached is True
+    assert no_data_verdict(rule, {"a": now, "b": None}, now, ALWAYS).breached is None
 
 
 @pytest.mark.parametrize(

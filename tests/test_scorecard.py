@@ -226,7 +226,7 @@ def test_it_is_the_golden_markdown(fake: Fake) -> None:
 
 
 def test_a_value_from_zero_has_no_relative_trend() -> None:
-    """A ratio changes by points, and so does what was 0; a change within a range is neither good nor bad."""
+    """Ratios and points change by points, and so does what was 0; a change within a range is neither good nor bad."""
     period = Period.parse("2025-10")
 
     def change(before: float | None, now: float, **kpi: str) -> tuple[float | None, bool, bool | None]:
@@ -238,6 +238,7 @@ def test_a_value_from_zero_has_no_relative_trend() -> None:
     assert change(0, 60) == (60, False, True)
     assert change(-10, -20) == (-10, False, False)
     assert change(0.5, 0.25, unit="ratio", direction="lower_is_better") == (-0.25, False, True)
+    assert change(40, 43, unit="points") == (3, False, True)
     assert change(50, 60, direction="in_range") == (0.2, True, None)
     assert change(None, 60) == (None, False, None)
     assert change(5, 5) == (0, True, None)

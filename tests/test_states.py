@@ -47,6 +47,30 @@ def test_a_resolved_alert_can_fire_again() -> None:
     assert (again.state, again.active_since, again.resolved_at) == ("firing", T0 + 2 * HOUR, None)
 
 
+def test_it_may_be_kept_firing_after_the_condition_has_ended() -> None:
+    """For an hour, counted from the first good look; a breach in between starts it anew."""
+
+    def look(alert: Alert, breached: bool | None, minutes: int) -> Alert:
+        return step(alert, breached=breached, hold=timedelta(), keep=HOUR, now=T0 + timedelta(minutes=minutes))
+
+    firing = look(Alert("r", "k"), True, 0)
+    good = look(firing, False, 10)
+    assert (good.state, good.good_since) == ("firing", T0 + timedelta(minutes=10))
+    assert look(good, False, 69) is good
+    assert look(good, None, 90) is good
+    again = look(good, True, 60)
+    assert (again.state, again.good_since, again.fired_at) == ("firing", None, T0)
+    assert look(look(again, False, 100), False, 159).state == "firing"
+    ended = look(good, False, 70)
+    assert (ended.state, ended.good_since, ended.resolved_at) == ("resolved", None, T0 + timedelta(minutes=70))
+
+
+def test_one_that_is_pending_is_not_kept() -> None:
+    """Nobody was told of it."""
+    pending = step(Alert("r", "k"), breached=True, hold=HOUR, keep=HOUR, now=T0)
+    assert step(pending, breached=False, hold=HOUR, keep=HOUR, now=T0 + HOUR / 2).state == "inactive"
+
+
 @given(LOOKS, st.integers(0, 300))
 def test_it_never_fires_before_the_hold(looks: list[tuple[int, bool | None]], hold_minutes: int) -> None:
     """Whatever it is shown, it fires only after a breach for as long, with no look at a good value between."""

@@ -19,6 +19,7 @@ from onpace.config.yaml_lines import Keys
 __all__ = ["check_attainable", "past_needed"]
 
 ENOUGH = {Grain.DAY: 14, Grain.WEEK: 8, Grain.MONTH: 6, Grain.QUARTER: 4, Grain.YEAR: 3}
+ENOUGH |= {Grain.FISCAL_QUARTER: ENOUGH[Grain.QUARTER], Grain.FISCAL_YEAR: ENOUGH[Grain.YEAR]}
 """Whole periods from which on a target can be compared with the past."""
 FEWEST = 4
 """The same for periods of any other length."""

@@ -15,7 +15,7 @@ from onpace.config.kpi_entities import Kpi, Leaf, ReportedKpi, streams_of
 from onpace.config.lint.codes import CODES
 from onpace.config.lint.evidence import Evidence
 from onpace.config.lint.findings import Finding, Judged
-from onpace.config.rules import ThresholdRule
+from onpace.config.rules import WindowRule
 from onpace.config.yaml_lines import Keys
 
 __all__ = ["Scope"]
@@ -82,7 +82,7 @@ class Scope:
     def ruled(self) -> frozenset[str]:
         """KPIs that a rule looks at, be it for its volume only."""
         rules = self.catalog.rules.values()
-        volumes = (rule.min_volume.kpi for rule in rules if isinstance(rule, ThresholdRule) and rule.min_volume)
+        volumes = (rule.min_volume.kpi for rule in rules if isinstance(rule, WindowRule) and rule.min_volume)
         return frozenset({rule.kpi for rule in rules} | set(volumes))
 
     @cached_property
@@ -90,9 +90,11 @@ class Scope:
         """KPIs that others claim to drive."""
         return frozenset(drive.kpi for kpi in self.catalog.kpis.values() for drive in kpi.drives)
 
-    def over(self, period: Period) -> bool:
-        """Whether a period has ended before today."""
-        return period.next().first_day <= self.today
+    def over(self, period: Period, kpi: Kpi | None = None) -> bool:
+        """Whether a period has ended before today, in the KPI's calendar or else in that of the first KPI."""
+        followed = kpi or next(iter(self.catalog.kpis.values()), None)
+        following = period.next()
+        return (following.begins(followed.calendar) if followed else following.first_day) <= self.today
 
     def linked(self, objective: str) -> tuple[Kpi, ...]:
         """The KPIs of an objective: its key results and those that name it, each once."""

@@ -47,8 +47,8 @@ def _targets(scope: Scope, kpi: Kpi) -> Iterator[Finding]:
             )
         return
     ends = [target.period for target in kpi.targets if target.period]
-    if ends and len(ends) == len(kpi.targets) and all(scope.over(period) for period in ends):
-        last = max(ends, key=lambda period: period.next().first_day)
+    if ends and len(ends) == len(kpi.targets) and all(scope.over(period, kpi) for period in ends):
+        last = max(ends, key=lambda period: period.next().begins(kpi.calendar))
         yield scope.kpi(
             "T503",
             kpi.name,
