@@ -307,7 +307,7 @@ def test_combinations_that_had_rows_before_there_was_a_ceiling_keep_them(store: 
     store.command("TRUNCATE TABLE series")
     store.command("INSERT INTO partials SELECT * REPLACE ('[\"r3\"]' AS dims) FROM partials LIMIT 1")
     for _ in range(2):
-        for statement in next(parts for _, name, parts in migration_files() if name == "0008_series.sql"):
+        for statement in next(parts for _, name, parts in migration_files() if name == "0009_series.sql"):
             store.command(statement)
     drain(world(store, catalog, logs := {0: log_of(sent)}), logs)
     assert by_region(store, catalog) == {"r0": 2, "r1": 2, "r2": 2, "r3": 2, OTHER: 2}
