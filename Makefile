@@ -26,7 +26,7 @@ unit: $(VENV)/.all
 e2e: $(VENV)/.all
 	$(BIN)/pytest -m e2e $(ARGS)
 
-# Every fault in full, half an hour; ONPACE_CHAOS=short is a few minutes, ONPACE_CHAOS_SEED=n repeats a run.
+# Every fault in full, 48 minutes; ONPACE_CHAOS=short is a quarter of that, ONPACE_CHAOS_SEED=n repeats a run.
 chaos: $(VENV)/.all
 	$(BIN)/pytest -m chaos -s $(ARGS)
 
@@ -50,7 +50,7 @@ $(BIN)/python:
 
 $(VENV)/.embedded: $(BIN)/python pyproject.toml constraints.txt
 	@echo 'installing into $(VENV): about a minute, once'
-	$(PIP) -e '.[embedded]'
+	$(PIP) -e '.[embedded,apprise]'
 	@touch $@
 
 $(VENV)/.all: $(BIN)/python pyproject.toml constraints.txt

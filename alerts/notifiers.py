@@ -14,10 +14,11 @@ from typing import Literal
 
 import structlog
 
+from onpace.alerts.delivery import DeliveryFailed
 from onpace.alerts.history import Outbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification
-from onpace.alerts.senders import DeliveryFailed, Sender
+from onpace.alerts.senders import Sender
 from onpace.config.errors import OnPaceError
 
 __all__ = ["PAUSES", "Dispatcher"]

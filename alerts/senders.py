@@ -1,4 +1,4 @@
-"""The ways to tell people: the log, a webhook, Alertmanager."""
+"""The ways to tell people: the log, a webhook, Alertmanager, and what apprise knows."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Any, Protocol
 import httpx
 import structlog
 
+from onpace.alerts.apprise_sender import AppriseSender
+from onpace.alerts.delivery import DeliveryFailed, is_final, origin, without_secrets
 from onpace.alerts.notifications import Notification
-from onpace.config.errors import OnPaceError
 from onpace.config.rules import Channel
 
-__all__ = ["AlertmanagerSender", "DeliveryFailed", "LogSender", "Sender", "WebhookSender", "sender_for", "senders_for"]
+__all__ = ["AlertmanagerSender", "LogSender", "Sender", "WebhookSender", "sender_for", "senders_for"]
 
 log = structlog.get_logger(__name__)
 
@@ -22,14 +23,6 @@ FIRES_ON = timedelta(hours=4)
 """How long Alertmanager keeps an alert firing by itself, should the engine die."""
 
 _JSON = {"content-type": "application/json"}
-
-
-class DeliveryFailed(OnPaceError):
-    """A channel did not take a message. `final`: it never will (the receiver called the message itself wrong)."""
-
-    def __init__(self, message: str, *, final: bool = False) -> None:
-        self.final = final
-        super().__init__(message)
 
 
 class Sender(Protocol):
@@ -102,11 +95,13 @@ def _post(client: httpx.Client, url: str, content: str, headers: Mapping[str, st
     try:
         answer = client.post(url, content=content, headers=dict(headers))
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise DeliveryFailed(f"{url}: {exc or type(exc).__name__}") from exc
+        reason = without_secrets(str(exc), url) or type(exc).__name__
+        raise DeliveryFailed(f"{origin(url)}: {reason}") from None
     if answer.is_success:
         return
-    final = answer.is_client_error and answer.status_code not in (401, 403, 404, 408, 425, 429)
-    raise DeliveryFailed(f"{url} answered {answer.status_code}: {answer.text[:200]}", final=final)
+    text = without_secrets(answer.text, url)[:200]
+    status = answer.status_code
+    raise DeliveryFailed(f"{origin(url)} answered {status}: {text}", final=is_final(status))
 
 
 def sender_for(channel: Channel, client: httpx.Client) -> Sender:
@@ -116,6 +111,8 @@ def sender_for(channel: Channel, client: httpx.Client) -> Sender:
             return WebhookSender(channel.url or "", client)
         case "alertmanager":
             return AlertmanagerSender(channel.url or "", client)
+        case "apprise":
+            return AppriseSender(channel.url or "")
         case _:
             return LogSender()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from onpace.config.business import aliases, countries
 from onpace.config.calendar import FISCAL_GRAINS, Grain
@@ -14,7 +14,7 @@ from onpace.config.kpi_entities import Kpi
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Place
 
-__all__ = ["check_calendars", "check_fiscal", "with_calendar"]
+__all__ = ["check_calendars", "check_fiscal", "check_fiscal_objectives", "with_calendar"]
 
 
 def check_calendars(found: Declarations, report: Report) -> None:
@@ -105,7 +105,8 @@ def _frame(kpi: Kpi) -> str:
 
 def check_fiscal(kpi: Kpi, place: Place, report: Report) -> None:
     """A fiscal quarter or year needs a calendar that says when the fiscal year begins."""
-    if kpi.observes is not None and kpi.observes.has_fiscal_year:
+    lacks = _lacks(kpi)
+    if not lacks:
         return
     wanted = [
         (place.at("targets", index, "every" if target.every else "period"), f"target: a {target.grain}")
@@ -114,6 +115,25 @@ def check_fiscal(kpi: Kpi, place: Place, report: Report) -> None:
     ]
     if isinstance(kpi, CumulativeKpi) and kpi.to_date and Grain(kpi.to_date) in FISCAL_GRAINS:
         wanted.append((place.at("to_date"), f"to_date {kpi.to_date}"))
-    lacks = f"calendar '{kpi.observes.name}' has none" if kpi.observes else "the KPI has no calendar"
     for where, what in wanted:
         report.add(where, f"kpi '{kpi.name}': {what} needs a calendar with fiscal_year_start: {lacks}")
+
+
+def check_fiscal_objectives(found: Declarations, kpis: Mapping[str, Kpi], report: Report) -> None:
+    """The same for the period of an objective, and the KPIs of its key results."""
+    for name, declared in found.objectives.items():
+        objective = declared.model
+        if objective is None or objective.period is None or objective.period.grain not in FISCAL_GRAINS:
+            continue
+        for index, result in enumerate(objective.key_results):
+            if lacks := _lacks(kpis[result.kpi]) if result.kpi in kpis else "":
+                where = declared.place.at("key_results", index)
+                subject = f"objective '{name}': kpi '{result.kpi}'"
+                report.add(where, f"{subject}: {objective.period} needs a calendar with fiscal_year_start: {lacks}")
+
+
+def _lacks(kpi: Kpi) -> str:
+    """Why nobody knows when the KPI's fiscal years begin; empty when it is said."""
+    if kpi.observes is None:
+        return "the KPI has no calendar"
+    return "" if kpi.observes.has_fiscal_year else f"calendar '{kpi.observes.name}' has none"

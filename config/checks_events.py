@@ -95,6 +95,8 @@ def check_simple(kpi: SimpleKpi, event: EventType | None, place: Place, report: 
             kpi.filter, event, ("boolean",), place=place.at("filter"), subject=f"{subject}: filter", report=report
         )
     check_dimensions(kpi.dimensions, event, place, subject, report)
+    if not kpi.dimensions and "max_series" in kpi.model_fields_set:
+        report.add(place.at("max_series"), f"{subject}: max_series is for KPIs with dimensions: add some, or drop it")
 
 
 def check_dimensions(

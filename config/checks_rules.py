@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from onpace.config.addresses import UnreadableAddress, can_read_addresses, read_address
 from onpace.config.catalog import Catalog
 from onpace.config.checks_rule_kinds import Complaint, anomaly_problems, attainment_problems, change_problems
 from onpace.config.declarations import Declarations
@@ -38,8 +39,22 @@ def check_channels(found: Declarations, report: Report) -> None:
                 report.add(place.at("url"), f"channel '{name}': type log takes no url")
         elif channel.url is None:
             report.add(place, f"channel '{name}': type {channel.type} needs a url")
+        elif channel.type == "apprise":
+            if wrong := _unreadable(channel.url):
+                report.add(place.at("url"), f"channel '{name}': {wrong}")
         elif not re.fullmatch(r"https?://[^\s/]+\S*", channel.url):
             report.add(place.at("url"), f"channel '{name}': url must begin with http:// or https://")
+
+
+def _unreadable(url: str) -> str:
+    """Why apprise cannot use the address. A host that only validates may do so without apprise, and knows less."""
+    if not can_read_addresses():
+        return ""
+    try:
+        read_address(url)
+    except UnreadableAddress as exc:
+        return str(exc)
+    return ""
 
 
 def check_rules(found: Declarations, catalog: Catalog, report: Report) -> None:

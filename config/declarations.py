@@ -272,11 +272,6 @@ class _Builder:
         subject = f"channel '{name}'"
         before = len(self.report.problems())
         content = {key: self._substitute(value, place.at(key), subject) for key, value in spec.items()}
-        if spec.get("type") == "apprise":
-            self.report.add(
-                place.at("type"),
-                f"{subject}: type 'apprise' is not supported yet; supported are log, webhook, alertmanager",
-            )
         model = None
         if len(self.report.problems()) == before:
             model = self.report.build(Channel, content, place=place, subject=subject)

@@ -47,6 +47,8 @@ Aggregation = Literal["count", "sum", "avg", "min", "max", "count_distinct", "pe
 Level = Literal["strategic", "operational", "functional", "individual"]
 Perspective = Literal["financial", "customer", "process", "growth"]
 Every = Literal["day", "week", "month", "quarter", "year", "fiscal_quarter", "fiscal_year"]
+MAX_SERIES = 10_000
+"""A KPI's `max_series` unless it says otherwise."""
 
 
 class Model(BaseModel):
@@ -262,12 +264,15 @@ class SimpleKpi(StreamedKpi):
     """SQL expression over the event's properties; required for all but count."""
     p: float | None = Field(default=None, ge=0, le=1)
     filter: Sql | None = None
+    max_series: int = Field(default=MAX_SERIES, ge=1, le=1_000_000, strict=True)
+    """How many combinations of dimension values have rows of their own, per partition; the rest goes to `__other__`."""
 
     @property
     def definition(self) -> int:
         """A 63-bit fingerprint of all that decides the KPI's values; another definition is another series."""
         aggregate = [self.event, self.agg, self.value, self.p, self.filter]
-        return fingerprint([*aggregate, list(self.dimensions.items()), self.grain, self.timezone])
+        ceiling = [self.max_series] if self.dimensions and self.max_series != MAX_SERIES else []
+        return fingerprint([*aggregate, list(self.dimensions.items()), self.grain, self.timezone, *ceiling])
 
     @property
     def key(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from onpace.config.catalog import Catalog
-from onpace.config.checks_calendars import check_calendars
+from onpace.config.checks_calendars import check_calendars, check_fiscal_objectives
 from onpace.config.checks_events import check_events
 from onpace.config.checks_kpis import check_kpis
 from onpace.config.checks_objectives import check_objectives
@@ -74,6 +74,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     kpis = check_kpis(found, events, report)
     sound = Catalog(kpis=kpis)
     check_objectives(found, sound, report)
+    check_fiscal_objectives(found, sound.kpis, report)
     check_channels(found, report)
     check_rules(found, sound, report)
     check_owners(found, report)

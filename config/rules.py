@@ -52,8 +52,9 @@ class Channel(Model):
     """Where notifications go."""
 
     name: SlugName
-    type: Literal["log", "webhook", "alertmanager"]
-    url: str | None = None
+    type: Literal["log", "webhook", "alertmanager", "apprise"]
+    url: str | None = Field(default=None, repr=False)
+    """It may hold a secret, and is never shown."""
     owner: str = ""
     """Whose channel it is: the only ones that hear of an owner's individual KPIs."""
 

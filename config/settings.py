@@ -68,6 +68,8 @@ class ProcessorSettings(Group):
     max_future: Duration = timedelta(days=1)
     """An event dated further ahead of its arrival is a dead letter."""
     max_event_bytes: int = Field(default=1_048_576, ge=1024)
+    backfill: bool = True
+    """Rebuild the history of new and redefined KPIs from the archive; without it they wait for `onpace rebuild`."""
 
 
 class EngineSettings(Group):

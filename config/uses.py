@@ -220,7 +220,7 @@ class _Use:
                 self.report.add(
                     where, f"{self.subject}: inputs: '{name}' is no input of library/{self.template.key}{known}"
                 )
-            elif mine not in own:
+            elif not isinstance(mine, str) or mine not in own:
                 self.report.unknown(where, f"{self.subject}: inputs", "kpi", str(mine), own)
             else:
                 found[name] = mine
@@ -254,6 +254,8 @@ class _Use:
 
 def _both_filters(content: Spec, given: Spec) -> Spec:
     """The given keys; a filter narrows that of the template rather than replacing it."""
+    if "filter" in content and given.get("filter", True) is None:
+        return {key: value for key, value in given.items() if key != "filter"}
     if "filter" in content and "filter" in given:
         return given | {"filter": f"({content['filter']}) AND ({given['filter']})"}
     return given

@@ -24,7 +24,7 @@ from onpace.deploy import (
     cli_scorecard,
     cli_topics,
 )
-from onpace.deploy.cli_options import Data, Kpis, Port, events_file, settings_with
+from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
 from onpace.deploy.stores import catalog_of
 
 if TYPE_CHECKING:
@@ -74,13 +74,14 @@ def up(
     exit_: Annotated[
         bool, typer.Option("--exit", help="With --replay: stop when the file is processed and evaluated.")
     ] = False,
+    backfill: Backfill = None,
     port: Port = None,
 ) -> None:
     """Run the whole system embedded: broker, gateway, processor, alert engine, status page. Ctrl-C stops it.
 
     Without --kpis and --replay it runs a simulated web shop.
     """
-    settings = settings_with(data=data, kpis=kpis, port=port)
+    settings = settings_with(data=data, kpis=kpis, port=port, backfill=backfill)
     file = events_file(replay) if replay else None
     if exit_ and file is None:
         raise OnPaceError("--exit needs --replay FILE: there is nothing to wait for")
@@ -130,9 +131,9 @@ def gateway(kpis: Kpis = None, port: Port = None) -> None:
     run_gateway(settings, catalog)
 
 
-def process(data: Data = None, kpis: Kpis = None, port: Port = None) -> None:
+def process(data: Data = None, kpis: Kpis = None, backfill: Backfill = None, port: Port = None) -> None:
     """Fold events from Kafka into KPI series in ClickHouse."""
-    settings = settings_with(data=data, kpis=kpis, port=port)
+    settings = settings_with(data=data, kpis=kpis, port=port, backfill=backfill)
     catalog = catalog_of(settings)
 
     from onpace.deploy.parts import run_processor

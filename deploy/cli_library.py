@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import available_timezones
@@ -160,19 +161,10 @@ def init(
 ) -> None:
     """Write a first KPI file: three to five KPIs that fit the business, leading and lagging ones, with an objective."""
     from onpace.config.loader import load_catalog
-    from onpace.deploy.starters import STARTERS, render
+    from onpace.deploy.starters import render
 
     chosen = business or _ask()
-    if chosen not in STARTERS:
-        raise OnPaceError(
-            f"unknown business '{chosen}'{did_you_mean(chosen, STARTERS)}: give --business with one of "
-            f"{', '.join(STARTERS)}"
-        )
-    for option, text in (("owner", owner), ("currency", currency), ("timezone", timezone)):
-        if not re.fullmatch(r"[A-Za-z][\w+/.-]*", text):
-            raise OnPaceError(f"--{option} '{text}': write one word, such as finance, EUR or Europe/Berlin")
-    if timezone not in available_timezones():
-        raise OnPaceError(f"unknown time zone '{timezone}'{did_you_mean(timezone, available_timezones())}")
+    _check(chosen, timezone, {"owner": owner, "currency": currency, "timezone": timezone})
     target = folder / FILE
     if target.exists() and not force:
         raise OnPaceError(f"{target} is there already: give another folder, or --force to replace it")
@@ -187,6 +179,20 @@ def init(
         f"wrote {target}: {len(catalog.kpis)} KPIs over {len(catalog.events)} events. The targets are examples: change "
         f"them, then\n  onpace validate {folder}\n  onpace lint {folder}\n  onpace up --kpis {folder}"
     )
+
+
+def _check(business: str, timezone: str, words: Mapping[str, str]) -> None:
+    """Raises OnPaceError for what would make a wrong file."""
+    from onpace.deploy.starters import STARTERS
+
+    if business not in STARTERS:
+        hint = did_you_mean(business, STARTERS)
+        raise OnPaceError(f"unknown business '{business}'{hint}: give --business with one of {', '.join(STARTERS)}")
+    for option, text in words.items():
+        if not re.fullmatch(r"[A-Za-z][\w+/.-]*", text):
+            raise OnPaceError(f"--{option} '{text}': write one word, such as finance, EUR or Europe/Berlin")
+    if timezone not in available_timezones():
+        raise OnPaceError(f"unknown time zone '{timezone}'{did_you_mean(timezone, available_timezones())}")
 
 
 def _ask() -> str:

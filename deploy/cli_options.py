@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from onpace.config.settings import Settings
 
-__all__ = ["Data", "Kpis", "Owner", "Port", "console", "events_file", "instant", "settings_with"]
+__all__ = ["Backfill", "Data", "Kpis", "Owner", "Port", "console", "events_file", "instant", "settings_with"]
 
 Data = Annotated[
     Path | None, typer.Option(help="Data folder of the embedded engine. [default: onpace-data]", show_default=False)
@@ -33,6 +33,15 @@ Owner = Annotated[
     str | None,
     typer.Option(help="Only what is this owner's; the owner's individual KPIs are shown too.", show_default=False),
 ]
+Backfill = Annotated[
+    bool | None,
+    typer.Option(
+        "--backfill/--no-backfill",
+        help="Rebuild the history of new and changed KPIs from the archive, or leave it to `onpace rebuild`. "
+        "[default: backfill]",
+        show_default=False,
+    ),
+]
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on. [default: 8080]", show_default=False)
 ]
@@ -41,7 +50,9 @@ WIDE = 400
 """Columns of a table that is not printed on a terminal: whatever reads it wants all of it."""
 
 
-def settings_with(*, data: Path | None = None, kpis: Path | None = None, port: int | None = None) -> Settings:
+def settings_with(
+    *, data: Path | None = None, kpis: Path | None = None, port: int | None = None, backfill: bool | None = None
+) -> Settings:
     """The settings from the environment, with what the command line says on top. Raises ConfigError."""
     from onpace.deploy.data_folder import last_address
 
@@ -53,6 +64,9 @@ def settings_with(*, data: Path | None = None, kpis: Path | None = None, port: i
         kpis = Path(last.kpis) if last and last.kpis else None
     if kpis is not None:
         settings = settings.model_copy(update={"kpis": kpis})
+    if backfill is not None:
+        processor = settings.processor.model_copy(update={"backfill": backfill})
+        settings = settings.model_copy(update={"processor": processor})
     if port is not None:
         settings = settings.model_copy(update={"web": settings.web.model_copy(update={"port": port})})
     return settings

@@ -69,10 +69,13 @@ def report(
             "what is to be reported? As in `onpace report nps 42 --period 2026-10`, or --csv FILE, or --list"
         )
     one = parse_report(catalog, kpi, period, value, by=_labels(by or []), source=source, note=note)
+    return _report_one(settings, catalog, one, kafka)
+
+
+def _report_one(settings: Settings, catalog: Catalog, one: ReportedValue, kafka: str | None) -> None:
     check_begun(one, now())
     for planned in _send(settings, catalog, [one], kafka):
         typer.echo(planned.sentence)
-    return None
 
 
 def _refuse(wrong: bool, message: str) -> None:

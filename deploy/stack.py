@@ -12,6 +12,7 @@ from datetime import timedelta
 import structlog
 from prometheus_client import CollectorRegistry
 
+from onpace.alerts.apprise_sender import check_apprise
 from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError, PortBusy, StoreUnavailable
 from onpace.config.settings import KafkaSettings, Settings
@@ -160,6 +161,7 @@ def alerting(
     held: AsyncExitStack, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry
 ) -> AlertPart:
     """The alert engine, with its notifications under way until the end."""
+    check_apprise(catalog.channels.values())
     alerts = AlertPart(settings, catalog, store, registry)
     at_end(held, lambda: alerts.dispatcher.stop(1.0))
     alerts.dispatcher.start()

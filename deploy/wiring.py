@@ -62,6 +62,7 @@ def worker_of(
     kafka = settings.kafka
     metrics = ProcessorMetrics(registry)
     writer = StoreWriter(store, kafka.topic, _crash_point(os.environ.get("ONPACE_CRASH_AT")))
+    rebuilder = Rebuilder(store, catalog, kafka.topic, settings.processor, now)
     return Worker(
         processor=Processor(catalog, writer, settings.processor, metrics),
         writer=writer,
@@ -71,7 +72,7 @@ def worker_of(
         clock=now,
         identity=lambda: topic_id(kafka, kafka.topic),
         dead_letters=dead_letters,
-        rebuilder=Rebuilder(store, catalog, kafka.topic, settings.processor, now),
+        rebuilder=rebuilder if settings.processor.backfill else None,
         live=live,
     )
 

@@ -17,10 +17,12 @@ from prometheus_client import CollectorRegistry, Counter
 
 from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, InvalidEvent, did_you_mean
+from onpace.config.kpi_entities import REPORT
 from onpace.config.settings import KafkaSettings
 from onpace.ingest.codec import parse_event
 from onpace.ingest.event import STRUCTURED, Event
-from onpace.ingest.gateway_docs import DESCRIPTION, REQUEST_BODY, RESPONSES
+from onpace.ingest.gateway_docs import DESCRIPTION, REPORT_BODY, REPORTS, REQUEST_BODY, RESPONSES
+from onpace.ingest.gateway_reports import report_events
 from onpace.ingest.producer import DeliveryFailed, EventProducer
 from onpace.ingest.times import check_time, to_us
 from onpace.ingest.validation import DataDecoder
@@ -118,7 +120,10 @@ def gateway_router(
     limits: GatewayLimits = GatewayLimits(),
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> APIRouter:
-    """Routes for POST and GET /v1/events. `catalog` is asked at every request, so a reload takes effect at once."""
+    """Routes for POST and GET /v1/events and for POST /v1/reports.
+
+    `catalog` is asked at every request, so a reload takes effect at once.
+    """
     router = APIRouter(tags=["events"])
     gateway = Gateway(submit, catalog, registry, limits, now)
 
@@ -132,6 +137,17 @@ def gateway_router(
     )
     async def send_events(request: Request) -> JSONResponse:
         return await gateway.answer(request)
+
+    @router.post(
+        "/v1/reports",
+        status_code=202,
+        summary="Report values",
+        description=REPORTS,
+        responses=RESPONSES,
+        openapi_extra=REPORT_BODY,
+    )
+    async def report_values(request: Request) -> JSONResponse:
+        return await gateway.answer(request, reports=True)
 
     @router.get("/v1/events", summary="What this gateway accepts")
     async def describe() -> dict[str, Any]:
@@ -160,12 +176,13 @@ class Gateway:
         self._requests = Counter("onpace_gateway_requests", "Requests by status code.", ["code"], registry=registry)
         self._events = Counter("onpace_gateway_events", "Events by outcome.", ["outcome"], registry=registry)
 
-    async def answer(self, request: Request) -> JSONResponse:
-        """202, or an error that names what is wrong."""
+    async def answer(self, request: Request, *, reports: bool = False) -> JSONResponse:
+        """202, or an error that names what is wrong. `reports`: the body holds reported values, not events."""
         headers: dict[str, str] = {}
         content: dict[str, Any]
         try:
-            events = self._read(request.headers, await self._body(request))
+            body = await self._body(request)
+            events = self._read_reports(request.headers, body) if reports else self._read(request.headers, body)
             await self._submit.submit(events)
             code, content = 202, {"accepted": len(events)}
             self._events.labels("accepted").inc(len(events))
@@ -216,7 +233,25 @@ class Gateway:
                 checked.append((index, event))
             except InvalidEvent as problem:
                 errors[index] = _error(index, problem.reason, str(problem), problem.field)
-        errors |= self._check_data(checked)
+        return self._passed(checked, errors)
+
+    def _read_reports(self, headers: Mapping[str, str], body: bytes) -> list[Event]:
+        """An event for every reported value, or a Refusal naming every bad one."""
+        media = headers.get("content-type", "").split(";")[0].strip().lower()
+        if media not in JSON:
+            wanted = "send application/json"
+            raise Refusal(415, [_error(None, "unsupported_content_type", f"'{media}' is not supported: {wanted}")])
+        try:
+            events = list(enumerate(report_events(body, self._now())))
+        except ValueError as exc:
+            raise Refusal(400, [_error(None, "malformed_json", f"the body is no JSON: {exc}")]) from exc
+        if REPORT not in self._catalog().events:
+            raise Refusal(422, [_error(None, "unknown_type", "no KPI of the KPI files is of type reported", "kpi")])
+        return self._passed(events, {})
+
+    def _passed(self, checked: Sequence[tuple[int, Event]], errors: dict[int, dict[str, Any]]) -> list[Event]:
+        """The events whose data is right as well. Raises Refusal when there are errors by now."""
+        errors = errors | self._check_data(checked)
         if errors:
             raise Refusal(422, [errors[index] for index in sorted(errors)])
         return [event for _, event in checked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["DESCRIPTION", "REQUEST_BODY", "RESPONSES"]
+__all__ = ["DESCRIPTION", "REPORTS", "REPORT_BODY", "REQUEST_BODY", "RESPONSES"]
 
 DESCRIPTION = """
 Send one event or a batch as [CloudEvents 1.0](https://cloudevents.io) over HTTP.
@@ -17,6 +17,46 @@ Send one event or a batch as [CloudEvents 1.0](https://cloudevents.io) over HTTP
 The answer is 202 only once Kafka has acknowledged every event. Sending an event again with the same `source` and `id`
 is safe: it is counted once.
 """
+
+REPORTS = """
+Report one value of a KPI, or an array of them; all are accepted, or none. Each is dated now, and replaces what was
+reported before for its period and dimension values: the earlier version is kept.
+"""
+
+REPORT = {
+    "kpi": "nps",
+    "period": "2026-10",
+    "value": 42,
+    "by": {"region": "EU"},
+    "source": "Q3 survey",
+    "note": "n=210",
+}
+
+REPORT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["kpi", "period", "value"],
+    "additionalProperties": False,
+    "properties": {
+        "kpi": {"type": "string", "description": "A KPI of type reported."},
+        "period": {"type": "string", "description": "2026, 2026-Q4, 2026-10, 2026-W43 or 2026-10-05: as its cadence."},
+        "value": {"type": "number"},
+        "by": {"type": "object", "description": "Dimension values; without them it is the total."},
+        "source": {"type": "string", "maxLength": 1000, "description": "Where the number is from."},
+        "note": {"type": "string", "maxLength": 1000, "description": "What a reader should know about it."},
+    },
+}
+
+REPORT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [REPORT_SCHEMA, {"type": "array", "items": REPORT_SCHEMA}]},
+                "example": REPORT,
+            }
+        },
+    }
+}
 
 EVENT = {
     "specversion": "1.0",

@@ -19,7 +19,7 @@ from onpace.config.calendar import Grain
 from onpace.config.kpi import SimpleKpi
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, RetentionKpi, streams_of
 from onpace.processors.aggregates import BIN_OFFSET, GAMMA
-from onpace.processors.calendar_sql import window_start_sql
+from onpace.processors.calendar_sql import later_sql, longest, shortest, window_start_sql
 from onpace.processors.quoting import inner, quoted
 
 __all__ = ["balance_rows", "conversion_rows", "fact_dimensions", "retention_rows"]
@@ -27,9 +27,6 @@ __all__ = ["balance_rows", "conversion_rows", "fact_dimensions", "retention_rows
 _ORDER = "time, source, id, incarnation, partition, offset"
 """The order of an entity's events; the place in the log decides between those that are equal for the format."""
 _BETWEEN = re.compile(r"window_start >= toDateTime\((\d+), 'UTC'\) AND window_start < toDateTime\((\d+), 'UTC'\)")
-_SHORTEST = {"day": 22 / 24, "week": 6.9, "month": 27.9, "quarter": 89.9, "year": 364.9}
-_LONGEST = {"day": 26 / 24, "week": 7.1, "month": 31.1, "quarter": 92.1, "year": 366.1}
-"""Of calendar windows, in days, with a margin for changes of the clock."""
 
 
 def conversion_rows(leaf: ConversionKpi, dims: Sequence[str], condition: str) -> str:
@@ -75,7 +72,7 @@ def retention_rows(leaf: RetentionKpi, dims: Sequence[str], condition: str) -> s
     period = window_start_sql(leaf.base_grain, leaf.calendar, "toDateTime(time, 'UTC')")
     due = _periods_later("window_start", leaf)
     rolling = leaf.kind == "rolling"
-    soonest, latest = (timedelta(days=days[leaf.period]) * leaf.n for days in (_SHORTEST, _LONGEST))
+    soonest, latest = shortest(leaf.base_grain) * leaf.n, longest(leaf.base_grain) * leaf.n
     came = f"max({period})" if rolling else period
     returned = "again.period >= cohort.due" if rolling else "again.period = cohort.due"
     joined = "" if rolling else " AND cohort.due = again.period"
@@ -136,8 +133,7 @@ class _Within:
         found = _BETWEEN.fullmatch(condition)
         if not found:
             return cls(None, None)
-        length = grain.step or timedelta(days=_LONGEST[grain])
-        return cls(int(found[1]), int(found[2]) + math.ceil(length.total_seconds()))
+        return cls(int(found[1]), int(found[2]) + math.ceil(longest(grain).total_seconds()))
 
     def sql(self, first: timedelta | None = timedelta(), last: timedelta | None = timedelta()) -> str:
         """SQL for these times, with so much added to the first and to the last of them (None: no bound)."""
@@ -185,13 +181,6 @@ def _sketch_bin(value: str) -> str:
 
 def _periods_later(start: str, leaf: RetentionKpi) -> str:
     """SQL for the start of the n-th period after the one that begins at `start`."""
-    added = {
-        "day": "addDays({}, {})",
-        "week": "addDays({}, 7 * {})",
-        "month": "addMonths({}, {})",
-        "quarter": "addMonths({}, 3 * {})",
-        "year": "addYears({}, {})",
-    }
     zone = quoted(leaf.timezone)
-    day = added[leaf.period].format(f"toDate({start}, {zone})", leaf.n)
+    day = later_sql(leaf.base_grain, f"toDate({start}, {zone})", leaf.n)
     return f"toTimeZone(toDateTime({day}, {zone}), 'UTC')"

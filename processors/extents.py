@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from onpace.config.calendar import Grain, window_start
+from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, FactStream, Kpi, Leaf, ReportedKpi, RetentionKpi, streams_of
-from onpace.processors.calendar_sql import first_day_sql
+from onpace.processors.calendar_sql import first_day_sql, later_sql
 from onpace.processors.quoting import quoted
 from onpace.processors.report_sql import reported_until
 
@@ -23,13 +23,6 @@ __all__ = ["Extent", "begun_sql", "extent_sql", "first_of_stream", "leaf_reached
 _EPOCH = "toDateTime64(0, 6, 'UTC')"
 _ALWAYS = "toDateTime64('2105-01-01 00:00:00', 6, 'UTC')"
 _MICROSECOND = timedelta(microseconds=1)
-_BACK = {
-    Grain.DAY: "addDays({}, -{})",
-    Grain.WEEK: "addDays({}, -7 * {})",
-    Grain.MONTH: "addMonths({}, -{})",
-    Grain.QUARTER: "addMonths({}, -3 * {})",
-    Grain.YEAR: "addYears({}, -{})",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +95,7 @@ def _reached_sql(leaf: Leaf) -> str:
         return f"({mark} - toIntervalSecond({_seconds(leaf.window)}))"
     if isinstance(leaf, RetentionKpi):
         first = first_day_sql(leaf.base_grain, leaf.calendar, mark)
-        day = _BACK[leaf.base_grain].format(first, leaf.n)
+        day = later_sql(leaf.base_grain, first, -leaf.n)
         back = f"toDateTime64(toDateTime({day}, {quoted(leaf.timezone)}), 6, 'UTC')"
         # before there were so many periods since 1970 a date would wrap around
         return f"if({mark} < toDateTime64({leaf.n} * 367 * 86400, 6, 'UTC') AND {mark} < {_EARLY}, {_EPOCH}, {back})"

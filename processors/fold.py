@@ -7,6 +7,7 @@ the keys that events ask for are, since a window may have a hundred thousand of 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -15,6 +16,7 @@ from onpace.config.calendar import Grain
 from onpace.config.kpi_entities import FactStream
 from onpace.processors.aggregates import Kind, merge, summarise
 from onpace.processors.plan import KpiPlan
+from onpace.processors.series import SeriesCeiling
 from onpace.processors.windows import DIMS_BITS, SLOT_BITS, key_columns, pack_keys
 
 __all__ = ["STATE_COLUMNS", "KpiFold", "Window", "window_column"]
@@ -52,6 +54,7 @@ class KpiFold:
         self.kind: Kind = _KINDS.get(plan.kpi.agg, _sum_kind(plan))
         self.distinct = plan.kpi.agg == "count_distinct"
         self.facts = isinstance(plan.kpi, FactStream)  # kept one by one: nothing of them is resident
+        self.ceiling = SeriesCeiling(plan.kpi) if plan.kpi.dimensions and not self.facts else None
         self._last = plan.kpi.agg == "last"
         self._state: pl.DataFrame | None = None
         self.segments: dict[int, str] = {}
@@ -62,14 +65,21 @@ class KpiFold:
     def __len__(self) -> int:
         return 0 if self._state is None else self._state.height
 
-    def open(self, slot: int, frontier: int | None, segment: str) -> None:
-        """Take over a slot. `frontier`: start (minutes) of the newest window stored in `segment`, or None."""
+    def open(self, slot: int, frontier: int | None, segment: str, series: Collection[str] = ()) -> None:
+        """Take over a slot. `frontier`: start (minutes) of the newest window stored in `segment`, or None.
+
+        `series`: the combinations of dimension values admitted in `segment`.
+        """
         self.close(slot)
+        if self.ceiling:
+            self.ceiling.open(slot, series)
         self.segments[slot] = segment
         self._floors[slot] = 0 if frontier is None else frontier + 1
 
     def close(self, slot: int) -> None:
         """Forget a slot."""
+        if self.ceiling:
+            self.ceiling.close(slot)
         self.segments.pop(slot, None)
         self._floors.pop(slot, None)
         self._revisited.pop(slot, None)
@@ -145,7 +155,9 @@ class KpiFold:
         return joined.filter(pl.col("_seen").is_null() | (pl.col("offset") > pl.col("_seen"))).drop("_seen")
 
     def forget(self) -> None:
-        """Drop everything; what is needed again is read back."""
+        """Drop everything, and the codes of dimension values; what is needed again is read back."""
+        if self.ceiling:
+            self.ceiling.forget_codes()
         if self._state is None:
             return
         newest = key_columns(self._state["key"]).group_by("slot").agg(pl.col("minutes").max())

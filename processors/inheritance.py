@@ -48,15 +48,19 @@ def inherit(store: ClickHouse, topic: str) -> None:
     Only for a topic to which nobody else can send: that nothing came in between is not checked.
     """
     lives = store.query(
-        "SELECT incarnation, max(partitions) FROM incarnations WHERE topic = {topic:String} "
-        "GROUP BY incarnation ORDER BY min(first_seen) DESC LIMIT 2",
+        "SELECT incarnation, max(partitions), incarnation IN (SELECT incarnation FROM watermarks "
+        "WHERE topic = {topic:String} AND greatest(max_event_time, caught_up_at) > toDateTime64(0, 6, 'UTC')) AS came "
+        "FROM incarnations WHERE topic = {topic:String} GROUP BY incarnation ORDER BY min(first_seen) DESC",
         {"topic": topic},
     )
-    if len(lives) < 2:
+    former = next(
+        ((life, count) for life, count, came in lives[1:] if came), None
+    )  # one that died at once came nowhere
+    if former is None:
         return
-    (life, partitions), (former, count) = lives
+    life, partitions, _ = lives[0]
     slots = [Slot(0, life, number) for number in range(partitions)]
-    marks = inherited(_progress(store, topic, former, count), slots)
+    marks = inherited(_progress(store, topic, *former), slots)
     StoreWriter(store, topic).write(Flush(watermarks=marks))
 
 

@@ -10,13 +10,32 @@ import polars as pl
 from onpace.processors.fold import KpiFold, Window, window_column
 from onpace.processors.partials import Slot, from_store
 from onpace.processors.plan import EventPlan
+from onpace.processors.series import pairs_in
 from onpace.processors.windows import DimensionCodes, key_columns, window_minutes
 from onpace.processors.writer import StoreWriter
 
-__all__ = ["dims_column", "read_back", "with_keys"]
+__all__ = ["read_back", "select_rows"]
 
 
-def with_keys(frame: pl.DataFrame, plan: EventPlan, dims: DimensionCodes) -> pl.DataFrame:
+def select_rows(
+    folds: Sequence[KpiFold], frame: pl.DataFrame, plan: EventPlan, dims: DimensionCodes
+) -> list[tuple[KpiFold, pl.DataFrame]]:
+    """The rows of `frame` (accepted events of one type) that each KPI is to fold, under the series they count in."""
+    frame = _with_keys(frame, plan, dims)
+    present: dict[str, list[int]] = {}
+    selected = []
+    for fold in folds:
+        column = _dims_name(tuple(fold.plan.kpi.dimensions.items()))
+        rows = fold.select(frame, column)
+        if fold.ceiling:
+            if column not in present:  # once for all KPIs of these dimensions: most bring nothing new
+                present[column] = pairs_in(frame[column], frame["onpace:slot"])
+            rows = fold.ceiling.book(rows, present[column], dims)
+        selected.append((fold, rows))
+    return selected
+
+
+def _with_keys(frame: pl.DataFrame, plan: EventPlan, dims: DimensionCodes) -> pl.DataFrame:
     """Add one column per window spec and one per dimension set, shared by all KPIs that use it."""
     for kpi in (p.kpi for p in plan.kpis):
         column = window_column(kpi.base_grain, kpi.zone)
@@ -28,11 +47,6 @@ def with_keys(frame: pl.DataFrame, plan: EventPlan, dims: DimensionCodes) -> pl.
         code = pl.lit(dims.code("[]"), dtype=pl.Int64) if codes is None else codes
         frame = frame.with_columns(code.alias(_dims_name(spec)))
     return frame
-
-
-def dims_column(fold: KpiFold) -> str:
-    """The column that `with_keys` has added for a KPI's dimensions."""
-    return _dims_name(tuple(fold.plan.kpi.dimensions.items()))
 
 
 def _dims_name(spec: tuple[tuple[str, str], ...]) -> str:

@@ -147,7 +147,7 @@ def leaf_value(leaf: Leaf, mine: str) -> str:
         case ConversionKpi() | RetentionKpi():
             return _share(mine)
         case BalanceKpi():
-            return f"if(countIf({mine}) = 0, NULL, {_plain_total(mine)})"
+            return _finite(f"if(countIf({mine}) = 0, NULL, {_plain_total(mine)})")
         case ReportedKpi():
             return _reported_value(leaf, mine)
 

@@ -12,7 +12,7 @@ __all__ = ["ProcessorMetrics"]
 
 
 class ProcessorMetrics:
-    """Counters and gauges of one processor process. Labels are bounded: declared event types, reasons, partitions."""
+    """Counters and gauges of one processor process. Labels are bounded: declared types, KPIs, reasons, partitions."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -29,6 +29,9 @@ class ProcessorMetrics:
         self.dead_letters = counter("onpace_dead_letters_total", "Events that could not be used.", "reason")
         self.flushed_rows = counter("onpace_flushed_rows_total", "Rows written to ClickHouse.", "table")
         self.store_errors = counter("onpace_store_errors_total", "Operations that failed and are retried.", "operation")
+        self.series_overflow = counter(
+            "onpace_series_overflow_events_total", "Events counted under __other__: beyond max_series.", "kpi"
+        )
         self.offset_gap = counter("onpace_offset_gap_events_total", "Offsets that were gone before they could be read.")
         self.lag = Gauge(
             "onpace_consumer_lag_events", "Events not yet processed.", ("topic", "partition"), registry=registry

@@ -28,7 +28,7 @@ def migration_files() -> list[tuple[int, str, list[str]]]:
 
 def migrate(store: ClickHouse) -> list[str]:
     """Apply what is missing and return the names applied. Safe to repeat, and to repeat after a crash in the middle:
-    every statement is `IF NOT EXISTS`."""
+    every statement is `IF NOT EXISTS`, or inserts rows that replace themselves."""
     store.command(_RECORD)
     done = {version for (version,) in store.query("SELECT DISTINCT version FROM schema_migrations")}
     applied = []

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from onpace.config.calendar import Calendar, Grain
 from onpace.config.offsets import Shift
 from onpace.config.terms import Reach, Term
-from onpace.processors.calendar_sql import first_day_sql, window_end_sql, window_start_sql
+from onpace.processors.calendar_sql import first_day_sql, later_sql, longest, shortest, window_end_sql, window_start_sql
 from onpace.processors.leaf_sql import leaf_rows, merged_state
 from onpace.processors.quoting import inner, quoted
 
@@ -85,9 +85,9 @@ class Windows:
 
     def _count(self, reach: Reach) -> str:
         """At most so many windows hold a unit in their stretch."""
-        step = self.grain.step or _SHORTEST[self.grain]
+        step = shortest(self.grain)
         if reach.to_date:
-            return str(math.ceil(_LONGEST[reach.to_date] / step) + 1)
+            return str(math.ceil(longest(reach.to_date) / step) + 1)
         if reach.window:
             return str(math.ceil(reach.window / step) + 2)
         seconds = int(step.total_seconds())
@@ -110,7 +110,7 @@ class Windows:
             seconds = int(step.total_seconds())
             moved = f"({window_start_sql(self.grain, self.calendar, at)} + toIntervalSecond(n * {seconds}))"
             return f"arrayDistinct(arrayMap(n -> {window_start_sql(self.grain, self.calendar, moved)}, {numbers}))"
-        day = _ADD[self.grain].format(first_day_sql(self.grain, self.calendar, at), "n")
+        day = later_sql(self.grain, first_day_sql(self.grain, self.calendar, at), "n")
         return f"arrayMap(n -> toTimeZone(toDateTime({day}, {quoted(self.calendar.zone.key)}), 'UTC'), {numbers})"
 
     def _shifted(self, at: str, shift: Shift, sign: int) -> str:
@@ -119,7 +119,7 @@ class Windows:
             return f"({at} + toIntervalSecond({count * (60 if shift.unit == 'minute' else 3600)}))"
         if self.grain is Grain.WEEK and shift.unit == "year":
             return self._by_date(at, f"addDays({{}}, {count * 364})")
-        return self._by_date(at, _ADD[Grain(shift.unit)].replace("{1}", str(count)).replace("{0}", "{}"))
+        return self._by_date(at, later_sql(Grain(shift.unit), "{}", count))
 
     def _by_date(self, at: str, moved: str) -> str:
         """`at` with its local date changed and its local time of day kept, as `terms.shifted_back` does it."""
@@ -149,33 +149,6 @@ def _instant_of(local: str, tz: str) -> str:
 
 
 _UTC = "'UTC'"
-_ADD = {
-    Grain.DAY: "addDays({0}, {1})",
-    Grain.WEEK: "addDays({0}, 7 * {1})",
-    Grain.MONTH: "addMonths({0}, {1})",
-    Grain.QUARTER: "addMonths({0}, 3 * {1})",
-    Grain.FISCAL_QUARTER: "addMonths({0}, 3 * {1})",
-    Grain.YEAR: "addYears({0}, {1})",
-    Grain.FISCAL_YEAR: "addYears({0}, {1})",
-}
-_SHORTEST = {
-    Grain.DAY: timedelta(hours=23),
-    Grain.WEEK: timedelta(days=6.9),
-    Grain.MONTH: timedelta(days=27.9),
-    Grain.QUARTER: timedelta(days=89.9),
-    Grain.FISCAL_QUARTER: timedelta(days=88.9),
-    Grain.YEAR: timedelta(days=364.9),
-    Grain.FISCAL_YEAR: timedelta(days=364.9),
-}
-_LONGEST = {
-    Grain.DAY: timedelta(hours=25),
-    Grain.WEEK: timedelta(days=7.1),
-    Grain.MONTH: timedelta(days=31.1),
-    Grain.QUARTER: timedelta(days=92.1),
-    Grain.FISCAL_QUARTER: timedelta(days=92.1),
-    Grain.YEAR: timedelta(days=366.1),
-    Grain.FISCAL_YEAR: timedelta(days=366.1),
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ from onpace.processors.dedup import DedupIndex
 from onpace.processors.facts import fact_rows
 from onpace.processors.fold import KpiFold
 from onpace.processors.intake import Batch, Intake, Record
-from onpace.processors.keys import dims_column, read_back, with_keys
+from onpace.processors.keys import read_back, select_rows
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.newcomers import Newcomers
+from onpace.processors.overflow import Overflow
 from onpace.processors.partials import Slot, distinct_rows, partial_rows
 from onpace.processors.plan import plan_events
 from onpace.processors.windows import MAX_SLOTS, DimensionCodes
@@ -71,6 +72,7 @@ class Processor:
         self._catalog = catalog
         self._segment = "stream"
         self._newcomers = Newcomers(writer)
+        self._overflow = Overflow(metrics)
         self.unwritten: Flush | None = None
         """The last flush prepared, until it is known to be written."""
 
@@ -207,13 +209,13 @@ class Processor:
 
         What is new begins at the checkpoint, which says so before anything else is written.
         """
-        frontiers = self._writer.frontiers(slot)
+        frontiers, series = self._writer.frontiers(slot), self._writer.series(slot)
         starts: dict[str, int] = {}
         for fold in itertools.chain.from_iterable(folds.values()):
             key = fold.plan.kpi.key
             starts[key] = stored.starts.get(key, stored.offset)
             segment = f"{self._segment}:{starts[key]}"
-            fold.open(slot.number, frontiers.get((key, segment)), segment)
+            fold.open(slot.number, frontiers.get((key, segment)), segment, series.get((key, segment), ()))
         if stored.offset and starts != stored.starts:
             checkpoint = Checkpoint(slot, stored.offset, stored.max_arrival_ms, starts)
             self._writer.write(Flush(checkpoints=[checkpoint], written_at=now))
@@ -278,6 +280,7 @@ class Processor:
                 return None
             self._batches.append((slot, partition.intake.take_archived(rows)))
             flush = self.prepare(EPOCH)
+            # no series: a rebuild that is done again begins at the beginning again
             self._writer.write(Flush(facts=flush.facts, distinct=flush.distinct, partials=flush.partials))
             self.written()
             events += rows.height
@@ -333,6 +336,7 @@ class Processor:
             else:
                 changed.append((fold, fold.fold(rows)))
         flush.partials = partial_rows(changed, self._slots, self._writer.topic, self._dims)
+        flush.series = self._overflow.note([fold for fold, _ in folded], self._slots, self._writer.topic)
         self._mark_progress(flush, now, caught_up or {}, input_end)
         self._batches.clear()
         self._buffered = 0
@@ -387,7 +391,6 @@ class Processor:
             frames = [frame for _, batch in self._batches for frame in batch.frames.get(name, []) if frame.height]
             if not frames or not folds:
                 continue
-            frame = with_keys(pl.concat(frames), self._plans[name], self._dims)
-            selected += [(fold, fold.select(frame, dims_column(fold))) for fold in folds]
+            selected += select_rows(folds, pl.concat(frames), self._plans[name], self._dims)
         read_back(selected, self._slots, self._writer, self._dims)
         return selected

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 
 from onpace.config.calendar import FISCAL_GRAINS, Grain
@@ -35,8 +34,7 @@ def refresh_views(store: ClickHouse, catalog: Catalog, topic: str) -> int:
     existing = dict(
         store.query(
             "SELECT name, comment FROM system.tables WHERE database = currentDatabase() AND engine = 'View' "
-            "AND (name LIKE 'kpi\\_%' OR name IN {shared:Array(String)})",
-            {"shared": [name for name in statements if not name.startswith("kpi_")]},
+            "AND (name LIKE 'kpi\\_%' OR name IN ('event_watermarks', 'partition_starts'))"
         )
     )
     for name in existing.keys() - statements.keys():
@@ -53,8 +51,6 @@ def view_statements(catalog: Catalog, topic: str) -> Iterator[tuple[str, str]]:
     yield "event_watermarks", _watermarks(catalog, topic)
     yield "partition_starts", _STARTS
     yield "kpi_rebuilds", rebuilds_sql(catalog)
-    for table, late in _LATE.items():
-        yield late, f"SELECT * FROM {table}"
     for kpi in catalog.kpis.values():
         base = catalog.base_grain(kpi)
         for grain in Grain:
@@ -80,35 +76,20 @@ def _kpi_view(catalog: Catalog, kpi: Kpi, grain: Grain, by: tuple[str, ...]) -> 
         if judged
         else (filed, "CAST(NULL, 'Nullable(Float64)')", "''")
     )
-    return f"""WITH {extent_sql(catalog, kpi)} AS Extent
-SELECT window_start, window_end, {dims}value, numerator, denominator,
+    # The extent stands first: ClickHouse decides which rows of a table a query sees when it meets the name, and what
+    # was flushed between the two looks must not make an older value complete.
+    return f"""SELECT window_start, window_end, {dims}value, numerator, denominator,
   ifNull((window_end <= Extent.1 OR (window_start <= Extent.2 AND Extent.2 > {_EPOCH})) AND window_end <= Extent.3, 0)
     AS complete, revision,
   {target} AS target,
   {attainment} AS attainment,
   {status} AS status
-FROM (
+FROM (SELECT {extent_sql(catalog, kpi)} AS Extent) AS known CROSS JOIN (
   SELECT Start AS window_start, {window_end_sql(grain, kpi.calendar, "Start")} AS window_end,
     {dims}value, numerator, denominator, revision
-  FROM ({_read_late(merged_select(catalog, kpi, placement, by))})
+  FROM ({merged_select(catalog, kpi, placement, by)})
 ) AS windows
 {_judged_sql(kpi, grain, _series_sql(targets) if by else "'{}'", running=bool(targets)) if judged else ""}"""
-
-
-_LATE = {
-    "partials FINAL": "late_partials",
-    "partials_distinct": "late_partials_distinct",
-    "facts FINAL": "late_facts",
-    "facts": "late_facts_unmerged",
-}
-"""Tables -> views of them with nothing added. ClickHouse decides which rows of a table a query sees when it meets the
-name, before it computes how far the KPI is complete: a flush in between would make an old value complete. Of a view's
-table it decides when it reads."""
-
-
-def _read_late(select: str) -> str:
-    """The same, seeing at least what was there when the extent was computed."""
-    return re.sub(rf"\bFROM ({'|'.join(_LATE)})\b", lambda found: f"FROM {_LATE[found[1]]}", select)
 
 
 _AS_JUDGED = "if(judged.EvaluatedAt >= window_end, judged.Target, coalesce({filed}, judged.Target))"

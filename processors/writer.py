@@ -1,7 +1,7 @@
 """Everything the processor reads from and writes to ClickHouse.
 
-A flush goes in this order: archive and dead letters, facts, aggregates, watermarks, checkpoint. Only then may Kafka's
-offset be committed. Every step may be repeated.
+A flush goes in this order: archive and dead letters, facts, series, aggregates, watermarks, checkpoint. Only then may
+Kafka's offset be committed. Every step may be repeated.
 """
 
 from __future__ import annotations
@@ -70,6 +70,7 @@ class Flush:
     archive: list[pa.Table] = field(default_factory=list)
     dead: list[tuple[Slot, DeadLetter]] = field(default_factory=list)
     facts: list[pa.Table] = field(default_factory=list)
+    series: list[pa.Table] = field(default_factory=list)
     distinct: list[pa.Table] = field(default_factory=list)
     partials: pa.Table | None = None
     watermarks: list[Watermark] = field(default_factory=list)
@@ -100,6 +101,7 @@ class StoreWriter:
         self._write_dead(flush.dead)
         rows["dead_letters"] = len(flush.dead)
         arrow("facts", flush.facts)
+        arrow("series", flush.series)
         arrow("partials_distinct", flush.distinct)
         arrow("partials", [] if flush.partials is None else [flush.partials])
         self._write_watermarks(flush.watermarks)
@@ -327,6 +329,15 @@ class StoreWriter:
             self._slot(slot),
         )
         return {(f"{kpi}/{definition}", segment): int(minute) for kpi, definition, segment, minute in rows}
+
+    def series(self, slot: Slot) -> dict[tuple[str, str], list[str]]:
+        """(key of a KPI, segment) -> the combinations of dimension values admitted in a slot: see `SeriesCeiling`."""
+        rows = self._store.query(
+            "SELECT kpi, definition, segment, groupUniqArray(dims) FROM series WHERE topic = {topic:String} "
+            "AND incarnation = {incarnation:UUID} AND partition = {partition:UInt32} GROUP BY kpi, definition, segment",
+            self._slot(slot),
+        )
+        return {(f"{kpi}/{definition}", segment): dims for kpi, definition, segment, dims in rows}
 
     def read_back(
         self, kpis: Collection[SimpleKpi], segments: Collection[str], incarnation: UUID, windows: Collection[Window]

@@ -237,15 +237,17 @@ CASES["support"] = World(
         on("02-07 10:00", "ticket.replied", ticket_id="t3"),  # 48 hours: too late for the reply rate
         on("02-15 10:00", "ticket.resolved", ticket_id="t3"),  # 10 days: too late for the resolution rate
         on("02-06 10:00", "ticket.opened", ticket_id="t4", kind="error"),  # nobody answers
+        on("02-09 10:00", "ticket.opened", ticket_id="t5", kind="question"),  # solved without an answer
+        on("02-09 11:00", "ticket.resolved", ticket_id="t5"),
     ),
     {
-        "ticket_volume": 4,
+        "ticket_volume": 5,
         "error_tickets": 1,
         "complaints": 2,
         "complaint_resolution_rate": 1 / 2,  # t2 of t2, t3
-        "resolution_rate": 2 / 4,  # t1, t2
+        "resolution_rate": 3 / 5,  # t1, t2, t5
         "first_response_time": 2 * HOUR,  # the median of 30 minutes, 2 hours, 48 hours
-        "support_reply_rate": 2 / 4,  # t1, t2
+        "support_reply_rate": 2 / 5,  # t1, t2
     },
 )
 

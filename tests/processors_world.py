@@ -92,7 +92,7 @@ def world(
     **changes: object,
 ) -> Worker:
     """A fresh process that holds every partition."""
-    for name, select in itertools.islice(view_statements(catalog, TOPIC), 7):  # all that a reader and views need
+    for name, select in itertools.islice(view_statements(catalog, TOPIC), 3):  # all that a reader needs
         store.command(f"CREATE OR REPLACE VIEW {name} AS {select}")
     worker = Worker(store, catalog, logs, settings(**changes))
     worker.writer.record_incarnation(life, len(logs), NOW)

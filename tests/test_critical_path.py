@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from stacks import onpace, output
+from stacks import Up, onpace, output, rows, until
 
 from onpace.config.errors import ConfigError
 from onpace.config.kpi import EventType
@@ -178,3 +178,26 @@ def test_a_mistake_is_one_line(name: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.e2e
+def test_a_plan_reaches_the_kpis(tmp_path: Path) -> None:
+    """Sent to a running stack; sent again, the last one counts."""
+    uses = [f"  - {{use: library/projects.{name}, name: {name}}}" for name in ("critical_path_length", "cpi")]
+    (tmp_path / "kpis.yaml").write_text("\n".join(["version: 1", "kpis:", *uses, ""]))
+    (tmp_path / "old.yaml").write_text(BRIDGE.replace("days: 12", "days: 30"))
+    (tmp_path / "new.yaml").write_text(BRIDGE)
+    up = Up(tmp_path / "d", "--kpis", tmp_path / "kpis.yaml")
+    try:
+        up.until_ready()
+        for name in ("old", "new"):
+            said = output("emit-project", f"{name}.yaml", "--data", "d", cwd=tmp_path)
+        assert said == "bridge: 25.5 days: permit -> build -> paint; 2 events sent\n"
+
+        def values(kpi: str) -> list[float]:
+            return [row["value"] for row in rows("query", kpi, "--data", "d", "--grain", "year", cwd=tmp_path)]
+
+        until(lambda: values("critical_path_length") == [25.5], "the new plan")
+        assert values("cpi") == [pytest.approx(100 / 90)]
+    finally:
+        assert up.stop() == 0

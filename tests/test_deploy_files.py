@@ -220,3 +220,9 @@ def test_grafana_is_provisioned_with_what_the_dashboard_uses(shop: Catalog) -> N
     password = user.find("password")
     assert password is not None
     assert clickhouse["secureJsonData"]["password"] == "$" + password.attrib["from_env"]
+
+
+def test_the_image_and_make_up_can_deliver_through_apprise() -> None:
+    """The extra that a plain install leaves out."""
+    assert "constraints.txt '.[apprise]'" in (DEPLOY / "Dockerfile").read_text()
+    assert "-e '.[embedded,apprise]'" in (ROOT / "Makefile").read_text()

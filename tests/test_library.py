@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -166,3 +167,30 @@ def test_every_number_asked_for_is_there() -> None:
     critical_path_length deployment_frequency lead_time_for_changes change_failure_rate time_to_restore
     """
     assert set(wanted.split()) - library().templates.keys() == set()
+
+
+PAGE = (Path(__file__).parents[1] / "docs/library.md").read_text(encoding="utf-8")
+
+
+def test_the_page_lists_every_entry() -> None:
+    """As the library has it, by domain."""
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| (.*) \| (\w+) \| (\w+) \| (.*) \|$", PAGE, re.MULTILINE)
+    assert rows == [
+        (entry.key, entry.spec["title"], entry.spec["unit"], entry.spec["role"], entry.definition)
+        for entry in library().templates.values()
+    ]
+    assert set(library().domains.values()) <= set(re.findall(r"^## (.*)$", PAGE, re.MULTILINE))
+
+
+def test_the_example_of_the_page_loads(tmp_path: Path) -> None:
+    """With its own events."""
+    example = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)[0]
+    (tmp_path / "kpis.yaml").write_text(f"version: 1\n{example}")
+    kpi = load_catalog(tmp_path, {}).kpi("mrr")
+    assert isinstance(kpi, BalanceKpi)
+    assert (kpi.event, kpi.entity, kpi.value, kpi.unit) == (
+        "billing.subscription_updated",
+        "customer",
+        "cents / 100",
+        "EUR",
+    )

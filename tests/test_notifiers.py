@@ -107,12 +107,26 @@ class Post:
         metrics = EngineMetrics(self.registry)
         resend = timedelta(minutes=1)
         self.dispatcher = Dispatcher(senders, outbox, clock=clock, resend=resend, metrics=metrics, pauses=(0.01,))
+        self.attempted = threading.Condition()
+        count = self.dispatcher.count
+
+        def counted(*given: Any) -> None:
+            with self.attempted:
+                count(*given)
+                self.attempted.notify_all()
+
+        self.dispatcher.count = counted  # type: ignore[method-assign]
         self.dispatcher.start()
 
     def drain(self) -> None:
         """Block until nothing waits in the outbox."""
         with self.settled:
             assert self.settled.wait_for(lambda: not self.outbox.waiting(), timeout=10)
+
+    def until(self, channel: str, outcome: str, times: int) -> None:
+        """Block until so many attempts ended like this."""
+        with self.attempted:
+            assert self.attempted.wait_for(lambda: self.count(channel, outcome) >= times, timeout=20), channel
 
     def count(self, channel: str, outcome: str) -> float:
         """How many attempts ended like this."""

@@ -35,13 +35,24 @@ from processors_fakes import (
 from processors_world import NOW, Crash, Worker, drain, rebuild, world, wrong_values
 
 from onpace.config.calendar import Grain
+from onpace.config.catalog import Catalog
 from onpace.config.errors import StoreUnavailable
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.reader import Reader
 
 REGIONS = ["EU", "US", "test", None, "", "a\"b'\\,]", "Überall"]
 SCORES = [0.0, 1.5, -2.25, 1e9, -1e9, 1e-300, 3.3333333333333335, 1e16, -1e16]
-STEPS = ["nothing", "events", "dead_letters", "facts", "partials_distinct", "partials", "watermarks", "checkpoints"]
+STEPS = [
+    "nothing",
+    "events",
+    "dead_letters",
+    "facts",
+    "series",
+    "partials_distinct",
+    "partials",
+    "watermarks",
+    "checkpoints",
+]
 BAD = [
     b"no json",
     b"[]",
@@ -70,8 +81,8 @@ drawn_step = st.one_of(
     st.tuples(st.just("take"), st.integers(0, 3), st.integers(1, 15)),
     st.tuples(st.just("flush"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("restart"), st.integers(0, 1), st.just(0)),
-    st.tuples(st.just("crash"), st.integers(0, 1), st.integers(0, 7)),
-    st.tuples(st.just("cancel"), st.integers(0, 1), st.integers(0, 7)),
+    st.tuples(st.just("crash"), st.integers(0, 1), st.integers(0, 8)),
+    st.tuples(st.just("cancel"), st.integers(0, 1), st.integers(0, 8)),
     st.tuples(st.just("zombie"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("late"), st.integers(0, 3), st.integers(0, 15)),
     st.tuples(st.just("move"), st.integers(0, 3), st.integers(0, 1)),
@@ -130,11 +141,13 @@ class Cluster:
     workers: list[Worker] = field(default_factory=list)
     zombies: list[Worker] = field(default_factory=list)
     owner: dict[int, int] = field(default_factory=dict)
+    catalog: Catalog = FOLLOWED
+    other: Catalog = CHANGED
 
     def start(self) -> None:
         """Give each process half of the partitions."""
-        self.workers = [world(self.store, FOLLOWED, self.logs, **self.changes)]
-        self.workers.append(Worker(self.store, FOLLOWED, self.logs, settings(**self.changes)))
+        self.workers = [world(self.store, self.catalog, self.logs, **self.changes)]
+        self.workers.append(Worker(self.store, self.catalog, self.logs, settings(**self.changes)))
         self.owner = {partition: partition % 2 for partition in self.logs}
         for number in (0, 1):
             self.assign(number)
@@ -145,7 +158,7 @@ class Cluster:
 
     def restart(self, number: int) -> None:
         """A new process takes the place of one."""
-        self.workers[number] = Worker(self.store, FOLLOWED, self.logs, settings(**self.changes))
+        self.workers[number] = Worker(self.store, self.catalog, self.logs, settings(**self.changes))
         self.assign(number)
 
     def step(self, what: str, one: int, two: int) -> None:
@@ -170,7 +183,7 @@ class Cluster:
                     zombie.take(one % len(self.logs), two)
                     zombie.flush()
             case "adopt":
-                self.workers[one].adopt((FOLLOWED, CHANGED)[two])
+                self.workers[one].adopt((self.catalog, self.other)[two])
             case "move":
                 self.move(one % len(self.logs), flush=bool(two))
 
@@ -200,7 +213,7 @@ class Cluster:
         for number in (0, 1):  # the catalog that counts, whatever was in force until now and wherever
             self.restart(number)
             drain(self.workers[number], self.logs)
-        rebuild(self.store, FOLLOWED)
+        rebuild(self.store, self.catalog)
 
 
 @how(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))

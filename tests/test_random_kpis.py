@@ -112,7 +112,7 @@ def test_stream_rebuild_and_recount_agree(
     streamed = read(engine, catalog)
     assert not differing(catalog, streamed, wanted)
 
-    for table in ("partials", "partials_distinct", "facts"):
+    for table in ("partials", "partials_distinct", "facts", "series"):
         engine.command(f"TRUNCATE TABLE {table}")
     worker.adopt(Catalog(events=catalog.events))
     worker.adopt(catalog)

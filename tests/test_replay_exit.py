@@ -207,12 +207,15 @@ def test_a_kpi_added_later_has_its_history_once_it_is_rebuilt(replayed: Replayed
 
 
 def test_a_replay_with_another_kpi_ends_when_its_history_is_rebuilt(replayed: Replayed, tmp_path: Path) -> None:
-    """`--exit` means that everything is there."""
+    """`--exit` means that everything is there; where its history was not wanted, a KPI says that it is not complete."""
     kpis = with_other_kpis(replayed, tmp_path / "kpis")
     (kpis / "shop.yaml").write_text((kpis / "shop.yaml").read_text().replace("order_count", "counted_orders"))
     file = tmp_path / "more.jsonl"
     file.write_text(order("o9", "2026-10-06T10:00:00Z", 3) + "\n")
     data = ("--data", replayed.folder / "data", "--kpis", kpis)
+    assert onpace("up", *data, "--replay", file, "--exit", "--no-backfill").returncode == 0
+    days = rows("query", "counted_orders", "--start", "2026-10-05", "--end", "2026-10-07", *data)
+    assert [(row["value"], row["complete"]) for row in days] == [(1, False)]
     assert onpace("up", *data, "--replay", file, "--exit").returncode == 0
     days = rows("query", "counted_orders", "--start", "2026-10-05", "--end", "2026-10-07", *data)
     assert [(row["value"], row["complete"]) for row in days] == [(4, True), (2, True)]

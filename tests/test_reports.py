@@ -17,11 +17,11 @@ from onpace.config.reporting import ReportedValue, parse_report
 from onpace.ingest.report_csv import read_reports
 from onpace.ingest.reporting import plan_reports
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.inheritance import PartitionProgress, inherited
+from onpace.processors.inheritance import PartitionProgress, inherit, inherited
 from onpace.processors.partials import Slot
 from onpace.processors.reader import Reader
 from onpace.processors.reports import Reported, Reports, ReportVersion
-from onpace.processors.writer import EPOCH, Watermark
+from onpace.processors.writer import EPOCH, Flush, StoreWriter, Watermark
 
 NPS = reported("nps", due="5d", owner="marketing", dimensions=["region"], timezone="Europe/Berlin")
 CATALOG = reporting(NPS)
@@ -265,3 +265,19 @@ def test_a_new_life_begins_as_far_as_the_one_before_had_come() -> None:
         Watermark(slots[0], "", caught_up_at=early),
         Watermark(slots[0], "a", noon),
     ]
+
+
+def test_a_life_that_came_nowhere_is_passed_over(store: ClickHouse) -> None:
+    """As one that was killed right after it began: what the one before had reached is not lost with it."""
+    lives = [UUID(int=number) for number in (1, 2, 3)]
+    for number, life in enumerate(lives):
+        writer = StoreWriter(store, "events")
+        writer.record_incarnation(life, 1, NOW + timedelta(minutes=number))
+        writer.write(Flush(watermarks=[Watermark(Slot(0, life, 0), "", caught_up_at=EPOCH)]))
+    reached = Watermark(Slot(0, lives[0], 0), "a", max_event_time=NOW)
+    StoreWriter(store, "events").write(Flush(watermarks=[reached]))
+    inherit(store, "events")
+    rows = store.query(
+        "SELECT incarnation, max(max_event_time) FROM watermarks WHERE event_type = 'a' GROUP BY 1 ORDER BY 1"
+    )
+    assert rows == [(lives[0], NOW), (lives[2], NOW)]
