@@ -7,8 +7,9 @@ beyond a limit is a signal, and so are eight in a row on one side of the centre.
 **Seasonal**: a window is compared with the median of those in its slot (the weekday; for hours the hour of the week)
 in the last eight weeks. How far off is usual is learned from the same windows, each against the median of the others
 in its slot: 1.4826 x the median of their distances (MAD, made comparable with a standard deviation: Rousseeuw and
-Croux 1993), or 1.2533 x the mean where that is 0 (Iglewicz and Hoaglin 1993). What accumulates varies like counts do,
-by the root of its size, so there distances are taken in roots of the slot's median.
+Croux 1993). Small counts have longer tails than that, so it is at least 1 / 1.645 of what nine in ten distances do not
+exceed, which on a normal spread is the same; where both are 0, it is 1.2533 x the mean (Iglewicz and Hoaglin 1993).
+What accumulates varies like counts do, by the root of its size: there distances are taken in roots of the median.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ RUN = 8
 
 _XMR = 2.66
 _MAD, _MEAN_DEVIATION = 1.4826, 1.2533
-_SMALLEST = 0.01
-"""A slot's size is at least this share of the mean one, so that the quietest hours do not decide."""
+_NINE_IN_TEN = 1.645
+_SMALLEST = 0.25
+"""A slot's size is at least that of this share of the mean value: a quiet hour still has some luck."""
 
 Slot = tuple[int, int]
 """Weekday (0 is Monday) and hour; for days the hour is 0."""
@@ -99,7 +101,7 @@ class Season:
     def learned(cls, seen: Mapping[Slot, Sequence[float]], *, accumulates: bool) -> Season:
         """From the values of each slot."""
         slots = {slot: median(values) for slot, values in seen.items() if len(values) > 1}
-        sizes = _sizes(slots) if accumulates and min(map(min, seen.values()), default=0) >= 0 else {}
+        sizes = _sizes(slots, seen) if accumulates else {}
         distances = [
             abs(value - median([*seen[slot][:at], *seen[slot][at + 1 :]])) / sizes.get(slot, 1.0)
             for slot in slots
@@ -107,7 +109,7 @@ class Season:
         ]
         if len(distances) < MIN_WINDOWS:
             return cls(slots, sizes, None)
-        return cls(slots, sizes, _MAD * median(distances) or _MEAN_DEVIATION * fmean(distances))
+        return cls(slots, sizes, _scale(sorted(distances)))
 
     def usual(self, slot: Slot, sensitivity: float, words: str) -> Usual | None:
         """What is usual in a slot; None where too little was seen of it."""
@@ -117,9 +119,18 @@ class Season:
         return Usual(self.slots[slot], self.slots[slot] - reach, self.slots[slot] + reach, words)
 
 
-def _sizes(slots: Mapping[Slot, float]) -> dict[Slot, float]:
-    smallest = _SMALLEST * fmean(slots.values()) if slots else 0.0
+def _sizes(slots: Mapping[Slot, float], seen: Mapping[Slot, Sequence[float]]) -> dict[Slot, float]:
+    values = [value for found in seen.values() for value in found]
+    if min(values, default=0) < 0:
+        return {}
+    smallest = _SMALLEST * fmean(values) if values else 0.0
     return {slot: math.sqrt(max(value, smallest)) or 1.0 for slot, value in slots.items()}
+
+
+def _scale(distances: Sequence[float]) -> float:
+    """A standard deviation, from distances in order."""
+    nine_in_ten = distances[-(-9 * len(distances) // 10) - 1]
+    return max(_MAD * median(distances), nine_in_ten / _NINE_IN_TEN) or _MEAN_DEVIATION * fmean(distances)
 
 
 def side_of(rule: AnomalyRule, direction: Direction) -> Side:

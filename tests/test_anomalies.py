@@ -87,11 +87,20 @@ def test_each_value_is_measured_against_the_others_of_its_slot() -> None:
     assert season.scale == pytest.approx(1.4826 * 2)
 
 
-def test_where_most_are_alike_the_mean_distance_decides() -> None:
-    """One of 14 is 7 off, and so is its twin from it: 1.2533 x 14 / 14."""
+def test_long_tails_widen_the_limits() -> None:
+    """Of 14 distances two are 7, and the rest 0: 13 are nine in ten of them, so 7 / 1.645."""
     seen = {(day, 0): [5.0, 5.0] for day in range(6)} | {(6, 0): [5.0, 12.0]}
-    season = Season.learned(seen, accumulates=False)
-    assert season.scale == pytest.approx(1.2533)
+    assert Season.learned(seen, accumulates=False).scale == pytest.approx(7 / 1.645)
+
+
+def test_where_all_but_few_are_alike_the_mean_distance_decides() -> None:
+    """Two of 24 are 7, which is fewer than one in ten: 1.2533 x 14 / 24."""
+    seen = {(0, hour): [5.0, 5.0] for hour in range(11)} | {(0, 11): [5.0, 12.0]}
+    assert Season.learned(seen, accumulates=False).scale == pytest.approx(1.2533 * 14 / 24)
+
+
+def test_what_was_always_the_same_has_no_room_in_its_season() -> None:
+    """Any other value is one that was never there."""
     flat = Season.learned({(day, 0): [5.0, 5.0] for day in range(7)}, accumulates=False)
     usual = flat.usual((0, 0), 4, "a Monday")
     assert usual is not None
@@ -99,17 +108,25 @@ def test_where_most_are_alike_the_mean_distance_decides() -> None:
 
 
 def test_totals_vary_by_the_root_of_their_size() -> None:
-    """A Monday of 10,000 may be off by ten times as much as a Tuesday of 100: each gap is one root (100 and 10)."""
-    seen = {(0, hour): [9_950.0, 10_050.0] for hour in range(6)} | {(1, hour): [95.0, 105.0] for hour in range(6)}
+    """An hour of 400 may be off by twice as much as one of 100: each gap is one root (20 and 10)."""
+    seen = {(0, hour): [390.0, 410.0] for hour in range(6)} | {(1, hour): [95.0, 105.0] for hour in range(6)}
     season = Season.learned(seen, accumulates=True)
     assert season.scale == pytest.approx(1.4826)
     big, small = season.usual((0, 0), 4, ""), season.usual((1, 0), 4, "")
     assert big is not None
     assert small is not None
-    assert (big.low, small.low) == (pytest.approx(10_000 - 593.04), pytest.approx(100 - 59.304))
+    assert (big.low, small.low) == (pytest.approx(400 - 118.608), pytest.approx(100 - 59.304))
     level = Season.learned(seen, accumulates=False).usual((1, 0), 4, "")
     assert level is not None
-    assert level.low == pytest.approx(100 - 4 * 1.4826 * 55)  # half of the distances are 10, half 100
+    assert level.low == pytest.approx(100 - 4 * 1.4826 * 15)  # half of the distances are 10, half 20
+
+
+def test_a_quiet_slot_is_taken_for_a_quarter_of_the_mean() -> None:
+    """Six hours of 4 and six of 0, two on average: the others have the size of 0.5, so that 1 is not far off."""
+    seen = {(0, hour): [3.0, 5.0] for hour in range(6)} | {(1, hour): [0.0, 0.0] for hour in range(6)}
+    season = Season.learned(seen, accumulates=True)
+    assert season.sizes == {slot: 2.0 if slot[0] == 0 else pytest.approx(0.5**0.5) for slot in seen}
+    assert season.scale == pytest.approx(1.4826 * 0.5)  # twelve are 0, twelve 2 / 2
 
 
 def test_a_slot_seen_once_says_nothing() -> None:

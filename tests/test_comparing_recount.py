@@ -97,14 +97,15 @@ def drops(values: dict[date, int]) -> Iterator[tuple[datetime, Callable[[bool], 
 def spread(seen: dict[object, list[int]]) -> tuple[dict[object, float], float]:
     """What each slot's distances are measured in, and the scale."""
     middle = {slot: median(values) for slot, values in seen.items() if len(values) > 1}
-    least = mean(middle.values()) / 100
+    least = mean(value for values in seen.values() for value in values) / 4
     size = {slot: math.sqrt(max(value, least)) for slot, value in middle.items()}
     distances = []
     for slot in middle:
         for index, value in enumerate(seen[slot]):
             others = [other for place, other in enumerate(seen[slot]) if place != index]
             distances.append(abs(value - median(others)) / size[slot])
-    return size, 1.4826 * median(distances) or 1.2533 * mean(distances)
+    most = min(d for d in distances if sum(other <= d for other in distances) >= 0.9 * len(distances))
+    return size, max(1.4826 * median(distances), most / 1.645) or 1.2533 * mean(distances)
 
 
 def odd_days(values: dict[date, int]) -> Iterator[tuple[datetime, Callable[[bool], Verdict]]]:

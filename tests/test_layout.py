@@ -103,3 +103,10 @@ def test_type_checkers_see_the_same_packages() -> None:
         assert link.is_symlink()
         assert link.resolve() == ROOT / layer
         assert not link.readlink().is_absolute()
+
+
+def test_every_migration_has_a_number_of_its_own() -> None:
+    """What is applied is remembered by number: a second one with it would be left out."""
+    numbers = [path.name[:4] for path in sorted((ROOT / "processors" / "migrations").glob("*.sql"))]
+    assert numbers
+    assert len(set(numbers)) == len(numbers)
