@@ -13,6 +13,7 @@ import structlog
 from onpace.alerts.apprise_sender import AppriseSender
 from onpace.alerts.delivery import DeliveryFailed, is_final, origin, without_secrets
 from onpace.alerts.notifications import Notification
+from onpace.alerts.public_hosts import public_route
 from onpace.config.rules import Channel
 
 __all__ = ["AlertmanagerSender", "LogSender", "Sender", "WebhookSender", "sender_for", "senders_for"]
@@ -53,14 +54,16 @@ class WebhookSender:
 
     forgets = False
 
-    def __init__(self, url: str, client: httpx.Client) -> None:
+    def __init__(self, url: str, client: httpx.Client, *, private: bool = True) -> None:
         self._url = url
         self._client = client
+        self._private = private
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:  # noqa: ARG002
-        """One request each."""
+        """One request each; where `private` is not allowed, to public addresses only."""
         for one in notifications:
-            _post(self._client, self._url, one.to_json(), _JSON | {"idempotency-key": one.key})
+            headers = _JSON | {"idempotency-key": one.key}
+            _post(self._client, self._url, one.to_json(), headers, private=self._private)
 
 
 class AlertmanagerSender:
@@ -91,9 +94,14 @@ def postable_alerts(notifications: Iterable[Notification], now: datetime) -> lis
     ]
 
 
-def _post(client: httpx.Client, url: str, content: str, headers: Mapping[str, str]) -> None:
+def _post(client: httpx.Client, url: str, content: str, headers: Mapping[str, str], *, private: bool = True) -> None:
+    target: str | httpx.URL = url
+    given, extensions = dict(headers), {}
+    if not private:
+        route = public_route(url)
+        target, given["host"], extensions["sni_hostname"] = route.url, route.host_header, route.tls_name
     try:
-        answer = client.post(url, content=content, headers=dict(headers))
+        answer = client.post(target, content=content, headers=given, extensions=extensions)
     except (httpx.HTTPError, httpx.InvalidURL) as exc:
         reason = without_secrets(str(exc), url) or type(exc).__name__
         raise DeliveryFailed(f"{origin(url)}: {reason}") from None
@@ -104,11 +112,11 @@ def _post(client: httpx.Client, url: str, content: str, headers: Mapping[str, st
     raise DeliveryFailed(f"{origin(url)} answered {status}: {text}", final=is_final(status))
 
 
-def sender_for(channel: Channel, client: httpx.Client) -> Sender:
+def sender_for(channel: Channel, client: httpx.Client, *, private_webhooks: bool = True) -> Sender:
     """The sender that a channel's type asks for."""
     match channel.type:
         case "webhook":
-            return WebhookSender(channel.url or "", client)
+            return WebhookSender(channel.url or "", client, private=private_webhooks)
         case "alertmanager":
             return AlertmanagerSender(channel.url or "", client)
         case "apprise":
@@ -117,7 +125,7 @@ def sender_for(channel: Channel, client: httpx.Client) -> Sender:
             return LogSender()
 
 
-def senders_for(channels: Iterable[Channel]) -> dict[str, Sender]:
+def senders_for(channels: Iterable[Channel], *, private_webhooks: bool = True) -> dict[str, Sender]:
     """A sender per channel, by name, over one HTTP client with a timeout of ten seconds."""
     client = httpx.Client(timeout=10)
-    return {channel.name: sender_for(channel, client) for channel in channels}
+    return {channel.name: sender_for(channel, client, private_webhooks=private_webhooks) for channel in channels}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from onpace.config.addresses import UnreadableAddress, can_read_addresses, read_address
 from onpace.config.catalog import Catalog
@@ -12,6 +13,7 @@ from onpace.config.checks_rule_kinds import Complaint, anomaly_problems, attainm
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
 from onpace.config.kpi_entities import REPORT, Kpi
+from onpace.config.networks import is_private
 from onpace.config.reports import Report
 from onpace.config.rules import (
     AnomalyRule,
@@ -28,7 +30,7 @@ from onpace.config.yaml_lines import Place
 __all__ = ["check_channels", "check_rules"]
 
 
-def check_channels(found: Declarations, report: Report) -> None:
+def check_channels(found: Declarations, report: Report, *, private_webhooks: bool = True) -> None:
     """Report channels without an address. The address itself may be a secret and is never shown."""
     for name, declared in found.channels.items():
         channel, place = declared.model, declared.place
@@ -44,6 +46,16 @@ def check_channels(found: Declarations, report: Report) -> None:
                 report.add(place.at("url"), f"channel '{name}': {wrong}")
         elif not re.fullmatch(r"https?://[^\s/]+\S*", channel.url):
             report.add(place.at("url"), f"channel '{name}': url must begin with http:// or https://")
+        elif channel.type == "webhook" and not private_webhooks and is_private(_host(channel.url)):
+            allow = "set ONPACE_ENGINE__PRIVATE_WEBHOOKS=true to allow it"
+            report.add(place.at("url"), f"channel '{name}': url is a private address: {allow}")
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _unreadable(url: str) -> str:

@@ -26,21 +26,26 @@ __all__ = ["load_catalog", "load_with_places"]
 M = TypeVar("M")
 
 
-def load_catalog(folder: Path, environment: Mapping[str, str] | None = None) -> Catalog:
+def load_catalog(
+    folder: Path, environment: Mapping[str, str] | None = None, *, private_webhooks: bool = True
+) -> Catalog:
     """The catalog of all `*.yaml` and `*.yml` files in a folder (not in folders below it), or of one file.
 
     `environment` is what `${NAME}` in channels is taken from; by default that of the process. Raises ConfigError with
     every problem, each at its file and line; files that are not valid YAML are reported before anything else.
     """
-    return load_with_places(folder, environment)[0]
+    return load_with_places(folder, environment, private_webhooks=private_webhooks)[0]
 
 
-def load_with_places(folder: Path, environment: Mapping[str, str] | None = None) -> tuple[Catalog, Declarations]:
+def load_with_places(
+    folder: Path, environment: Mapping[str, str] | None = None, *, private_webhooks: bool = True
+) -> tuple[Catalog, Declarations]:
     """The same, with the declarations that it was made from: they know the file and line of everything."""
     report = Report()
     documents = _read(folder, report)
     _raise(report)
     found = collect(documents, os.environ if environment is None else environment, report)
+    check_channels(found, report, private_webhooks=private_webhooks)
     catalog = _assemble(found, report)
     _raise(report)
     return catalog, found
@@ -75,7 +80,6 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     sound = Catalog(kpis=kpis)
     check_objectives(found, sound, report)
     check_fiscal_objectives(found, sound.kpis, report)
-    check_channels(found, report)
     check_rules(found, sound, report)
     check_owners(found, report)
     check_waivers(found, report)

@@ -82,6 +82,8 @@ class EngineSettings(Group):
     """A pipeline that has not been caught up with the stream for longer than this is behind."""
     pipeline_hold: Duration = timedelta(minutes=2)
     """How long a source must be stale, or the pipeline behind, before people are told."""
+    private_webhooks: bool = True
+    """Whether webhooks may go to loopback and private addresses."""
 
 
 class WebSettings(Group):

@@ -49,7 +49,7 @@ def validate(folder: Annotated[Path, typer.Argument(help="Folder of KPI files, o
     """Check KPI files: every problem at once, each with file and line. Exit code 1 if there is any."""
     from onpace.config.loader import load_catalog
 
-    catalog = load_catalog(folder)
+    catalog = load_catalog(folder, private_webhooks=settings_with(kpis=folder).engine.private_webhooks)
     typer.echo(
         f"{folder}: {len(catalog.events)} events, {len(catalog.kpis)} KPIs, {len(catalog.rules)} rules, no problems"
     )

@@ -50,8 +50,8 @@ def lint(
     from onpace.config.lint.scope import Scope
     from onpace.config.loader import load_with_places
 
-    catalog, places = load_with_places(folder)
     settings = settings_with(data=data, kpis=folder)
+    catalog, places = load_with_places(folder, private_webhooks=settings.engine.private_webhooks)
     wanted = data is not None or settings.clickhouse.url is not None
     evidence = _evidence(settings, catalog) if wanted else None
     findings = findings_of(Scope(catalog, places, now().date(), evidence))

@@ -30,7 +30,7 @@ def now() -> datetime:
 
 def catalog_of(settings: Settings) -> Catalog:
     """The catalog of the KPI folder in the settings, or the simulated shop's. Raises ConfigError with every problem."""
-    return load_catalog(settings.kpis or KPIS)
+    return load_catalog(settings.kpis or KPIS, private_webhooks=settings.engine.private_webhooks)
 
 
 @contextmanager

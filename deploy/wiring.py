@@ -126,7 +126,7 @@ class AlertPart:
     def __init__(self, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry) -> None:
         metrics = EngineMetrics(registry, version())
         self.dispatcher = Dispatcher(
-            senders_for(catalog.channels.values()),
+            senders_for(catalog.channels.values(), private_webhooks=settings.engine.private_webhooks),
             ClickHouseOutbox(store),
             clock=now,
             resend=settings.engine.resend,
@@ -134,6 +134,7 @@ class AlertPart:
         )
         self._store = store
         self._metrics = metrics
+        self._private_webhooks = settings.engine.private_webhooks
         self._patience = Patience(settings.engine.behind, settings.engine.pipeline_hold)
         self.changed = asyncio.Event()
         """Set when there is something to evaluate at once."""
@@ -144,7 +145,7 @@ class AlertPart:
     def adopt(self, catalog: Catalog) -> None:
         """Judge other KPIs and rules from the next evaluation on. Raises StoreUnavailable, and may then be repeated."""
         if catalog.channels != self.catalog.channels:
-            self.dispatcher.serve(senders_for(catalog.channels.values()))
+            self.dispatcher.serve(senders_for(catalog.channels.values(), private_webhooks=self._private_webhooks))
         self.catalog = catalog
         self._make_engine()
 
