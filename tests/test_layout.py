@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from onpace.processors.migrate import migration_files
-
 ROOT = Path(__file__).parents[1]
 LAYERS = ["config", "ingest", "processors", "alerts", "deploy"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -112,9 +110,3 @@ def test_every_migration_has_a_number_of_its_own() -> None:
     numbers = [path.name[:4] for path in sorted((ROOT / "processors" / "migrations").glob("*.sql"))]
     assert numbers
     assert len(set(numbers)) == len(numbers)
-
-
-def test_every_migration_has_a_number_of_its_own() -> None:
-    """What is recorded is the number: of two with the same one, a store that has the first never gets the second."""
-    numbers = [number for number, *_ in migration_files()]
-    assert numbers == sorted(set(numbers))
