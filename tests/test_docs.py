@@ -153,7 +153,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
 def test_the_readme_can_be_followed(tour: Tour) -> None:
     """Every command, in order, in one folder."""
     said = [shell(tour, block) for block in blocks(README, "sh") if "make up" not in block]
-    status, sql, refused, letters, schema = said
+    status, sql, refused, letters, library, schema = said
     assert "Revenue [EUR]" in status
     assert "↳ Orders" in status
     assert re.search(r"\d\d:00:00Z +EU +\d", status)
@@ -161,6 +161,9 @@ def test_the_readme_can_be_followed(tour: Tour) -> None:
     assert '"field":"data.amount","reason":"schema_violation"' in refused.replace(" ", "")
     assert re.search(r"events/\w{12}/\d/\d+ .*schema_violation", letters)
     assert "1 dead letters sent again" in letters
+    assert "Every day sells" in status
+    assert "6 KPIs over 6 events" in library
+    assert "MRR at the begin of the month" in library
     assert "2 events, 4 KPIs, 1 rules, no problems" in schema
     count = "SELECT count() FROM events WHERE id = 'readme-1' AND duplicate = 0"
     command = ["curl", "-s", tour.up.address("SQL"), "--data-binary", count]
