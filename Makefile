@@ -26,7 +26,7 @@ unit: $(VENV)/.all
 e2e: $(VENV)/.all
 	$(BIN)/pytest -m e2e $(ARGS)
 
-# Every fault in full, 48 minutes; ONPACE_CHAOS=short is a quarter of that, ONPACE_CHAOS_SEED=n repeats a run.
+# Every fault in full, 48 minutes; ONPACE_CHAOS=short has fewer rounds, ONPACE_CHAOS_SEED=n repeats a run.
 chaos: $(VENV)/.all
 	$(BIN)/pytest -m chaos -s $(ARGS)
 
