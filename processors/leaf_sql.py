@@ -94,7 +94,7 @@ def _simple_rows(leaf: SimpleKpi, dims: Sequence[str], condition: str) -> str:
     order = list(leaf.dimensions)
     places = [f"JSONExtract(dims, {order.index(name) + 1}, 'Nullable(String)') AS {inner(name)}" for name in dims]
     selected = ", ".join(["window_start", "revision", *columns_of(leaf), *places])
-    held = "" if distinct else f"\n      AND (topic, incarnation, partition, segment) IN ({_segments(leaf)})"
+    held = "" if distinct else f"\n      AND {_held(leaf)}"
     return (
         f"SELECT {selected}\n    FROM {'partials_distinct' if distinct else 'partials FINAL'}\n"
         f"    WHERE kpi = {quoted(leaf.name)} AND definition = {leaf.definition} AND ({condition}){held}"
@@ -107,6 +107,14 @@ def start_sql(key: str) -> str:
     `key`: SQL for the KPI's key.
     """
     return f"if(mapContains(starts, {key}), starts[{key}], toUInt64(18446744073709551615))"
+
+
+def _held(leaf: SimpleKpi) -> str:
+    """Which rows count for a leaf. The first flush of a partition writes watermarks before the checkpoint that says
+    where its segment begins: until then it is the beginning, or the values would lack what they are complete with."""
+    unsaid = "(topic, incarnation, partition) NOT IN (SELECT topic, incarnation, partition FROM partition_starts)"
+    known = f"(topic, incarnation, partition, segment) IN ({_segments(leaf)})"
+    return f"({known} OR (segment = 'stream:0' AND {unsaid}))"
 
 
 def _segments(leaf: SimpleKpi) -> str:

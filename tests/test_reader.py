@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from processors_fakes import REGION, START, TIERS, Sent, catalog_of, derived, log_of, order, ratio, simple, visit
-from processors_world import drain, world
+from processors_world import Crash, drain, world
 
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
@@ -63,6 +63,20 @@ def test_complete_windows_without_events_are_filled_in(store: ClickHouse) -> Non
     assert [point.revision for point in aov] == [1, 0, 2, 0]
     assert aov[0].window_start == START + HOUR
     assert aov[0].window_end == START + 2 * HOUR
+
+
+def test_what_is_complete_is_there_before_the_first_checkpoint_of_its_partition(store: ClickHouse) -> None:
+    """A flush that ends, or waits, between watermarks and checkpoints hides nothing that it vouches for."""
+    logs = {0: log_of(SENT[:2]), 1: log_of(SENT[2:])}
+    worker = world(store, CATALOG, logs)
+    worker.take(0, 2)
+    worker.flush()
+    worker.take(1, 3)
+    worker.crash_at = "watermarks"
+    with pytest.raises(Crash):
+        worker.flush(caught_up=dict.fromkeys(logs, START + 9 * DAY))
+    found = Reader(store, CATALOG).series("orders", Grain.HOUR, START, START + 5 * HOUR)[()]
+    assert [(point.value, point.complete) for point in found] == [(2, True), (0, True), (1, True), (0, True)]
 
 
 def test_series_come_by_dimension_values(store: ClickHouse) -> None:
