@@ -181,7 +181,7 @@ def test_a_flush_while_a_view_is_read_makes_no_old_value_complete(
 ) -> None:
     """ClickHouse decides which rows of a table a query sees when it meets the name: watermarks are to be met first.
 
-    Each look at the watermarks begins two seconds late here; before the last, another connection flushes.
+    Each look at the watermarks begins a second late here; before the last, another connection flushes.
     """
     catalog = catalog_of(
         simple("orders", "count", grain="1h"),
@@ -194,7 +194,7 @@ def test_a_flush_while_a_view_is_read_makes_no_old_value_complete(
     refresh_views(store, catalog, TOPIC)
     store.command(f"CREATE VIEW prompt AS {dict(view_statements(catalog, TOPIC))['event_watermarks']}")
     store.command(
-        "CREATE OR REPLACE VIEW event_watermarks AS WITH (SELECT sleep(2)) AS n SELECT * FROM prompt WHERE n=0"
+        "CREATE OR REPLACE VIEW event_watermarks AS WITH (SELECT sleep(1)) AS n SELECT * FROM prompt WHERE n=0"
     )
     asks = f"SELECT value, complete FROM kpi_{kpi}_hour ORDER BY window_start LIMIT 1"
     its = f"query LIKE '{asks[:40]}%' AND elapsed > 0.1 AND ProfileEvents['SleepFunctionCalls'] >= {looks - 1}"
