@@ -14,7 +14,7 @@ from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, FactStream, Kpi, Leaf, ReportedKpi, RetentionKpi, streams_of
-from onpace.processors.calendar_sql import first_day_sql, later_sql
+from onpace.processors.calendar_sql import first_day_sql, later_sql, longest
 from onpace.processors.quoting import quoted
 from onpace.processors.report_sql import reported_until
 
@@ -97,12 +97,10 @@ def _reached_sql(leaf: Leaf) -> str:
         first = first_day_sql(leaf.base_grain, leaf.calendar, mark)
         day = later_sql(leaf.base_grain, first, -leaf.n)
         back = f"toDateTime64(toDateTime({day}, {quoted(leaf.timezone)}), 6, 'UTC')"
-        # before there were so many periods since 1970 a date would wrap around
-        return f"if({mark} < toDateTime64({leaf.n} * 367 * 86400, 6, 'UTC') AND {mark} < {_EARLY}, {_EPOCH}, {back})"
+        # a date so many days or weeks before 1970 would be one in 2149
+        enough = min(_seconds((leaf.n + 1) * longest(leaf.base_grain)), 2**32 - 1)
+        return f"if({mark} < toDateTime64({enough}, 6, 'UTC'), {_EPOCH}, {back})"
     return mark
-
-
-_EARLY = "toDateTime64('2000-01-01 00:00:00', 6, 'UTC')"
 
 
 def begun_sql(catalog: Catalog, kpi: Kpi) -> str:

@@ -153,7 +153,7 @@ _UTC = "'UTC'"
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Numbered half-open stretches of time, for each term its own; they may overlap. None of them is empty."""
+    """Numbered half-open stretches of time, for each term its own. They may overlap; nothing goes into an empty one."""
 
     of: Callable[[Term], Sequence[tuple[datetime, datetime]]]
 

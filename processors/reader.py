@@ -70,7 +70,7 @@ class Reader:
         self._catalog = catalog
         self._sources: dict[str, Source] | None = None
         self._rebuilding: frozenset[str] = frozenset()
-        self._firsts: dict[int, datetime] = {}  # definition -> first window; asked again until there is one
+        self._firsts: dict[str, datetime] = {}  # leaf -> first window; asked again until there is one
 
     def sources(self) -> dict[str, Source]:
         """How far each declared event type has come. Read before values: what it calls complete is then there."""
@@ -131,16 +131,15 @@ class Reader:
 
     def _first(self, leaf: Leaf) -> datetime | None:
         """The leaf's first window. Remembered as of the last `sources`: a late event may still move it back."""
-        stream = streams_of(leaf)[0]
-        if (known := self._firsts.get(stream.definition)) is not None:
+        if (known := self._firsts.get(leaf.name)) is not None:
             return known
         if isinstance(leaf, ReportedKpi):
             found = self._instant(reported_since(leaf))
         else:
-            found = self._instant(first_of_stream(stream))
+            found = self._instant(first_of_stream(streams_of(leaf)[0]))
         if found is None:
             return None
-        begun = self._firsts[stream.definition] = window_start(leaf.base_grain, found, leaf.calendar)
+        begun = self._firsts[leaf.name] = window_start(leaf.base_grain, found, leaf.calendar)
         return begun
 
     def values(

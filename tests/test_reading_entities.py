@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 from entities_fakes import balance, conversion, retention
-from processors_fakes import TOPIC, Sent, derived, log_of, simple
+from processors_fakes import LIFE, TOPIC, Sent, derived, log_of, simple
 from processors_world import drain, world
 
 from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import CumulativeKpi, EventType
 from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.extents import extent_sql
 from onpace.processors.reader import Point, Reader
 from onpace.processors.views import view_statements
+from onpace.processors.writer import StoreWriter
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -38,6 +40,7 @@ KPIS = [
     conversion("buyers", VISIT, BUY, "2d", measure="count", **REGION),
     conversion("seconds", VISIT, BUY, "2d", measure="median_time", **REGION),
     retention("back_w1", VISIT, VISIT, "week", 1),
+    retention("back_never", VISIT, VISIT, "month", 1000),
     retention("back_later", VISIT, VISIT, "week", 1, kind="rolling"),
     balance("mrr", "changed", "mrr", dimensions={"plan": "plan"}, grain="1d"),
     derived("arr", "mrr * 12"),
@@ -137,6 +140,27 @@ def test_a_cohort_is_complete_when_its_period_to_come_back_in_is_over(store: Cli
         reader.watermark("back_w1") == MONDAY + 7 * DAY
     )  # visits have come to the third week: one cohort had its week
     assert viewed(store, "back_w1_week", "value, complete") == [(2, 0.5, 1)]
+
+
+def test_no_cohort_is_complete_when_nothing_is_known_or_centuries_are_to_pass(
+    store: ClickHouse, reader: Reader
+) -> None:
+    """Some days before 1970 the store's dates go on in 2149."""
+    assert [point.complete for point in points(reader, "back_never", Grain.MONTH).values()] == [False]
+    assert viewed(store, "back_never_month", "complete") == [(1, 0)]
+    StoreWriter(store, TOPIC).record_incarnation(LIFE, 9, MONDAY + 300 * DAY)  # partitions that nobody has read
+    reader.sources()
+    assert [point.complete for point in points(reader, "back_w1", Grain.WEEK).values()] == [False]
+    assert viewed(store, "back_w1_week", "complete") == [(2, 0)]
+    [(reached,)] = store.query(f"SELECT toYear(({extent_sql(CATALOG, CATALOG.kpi('back_w1'))}).1)")
+    assert reached == 1970
+
+
+def test_what_begins_in_a_week_begins_on_its_own_day_for_others(reader: Reader) -> None:
+    """A cohort's first period and a conversion's first window come from the same events."""
+    assert reader.first_event("back_later") == MONDAY
+    assert reader.first_event("back_never") == MONDAY.replace(day=1)
+    assert reader.first_event("buyers") == MONDAY
 
 
 def test_a_balance_holds_until_it_changes(store: ClickHouse, reader: Reader) -> None:
