@@ -142,10 +142,8 @@ def test_a_cohort_is_complete_when_its_period_to_come_back_in_is_over(store: Cli
     assert viewed(store, "back_w1_week", "value, complete") == [(2, 0.5, 1)]
 
 
-def test_no_cohort_is_complete_when_nothing_is_known_or_centuries_are_to_pass(
-    store: ClickHouse, reader: Reader
-) -> None:
-    """Some days before 1970 the store's dates go on in 2149."""
+def test_no_cohort_is_complete_before_its_time_has_passed(store: ClickHouse, reader: Reader) -> None:
+    """Not in centuries, nor when nothing is known: the store's dates of some weeks before 1970 are of 2013."""
     assert [point.complete for point in points(reader, "back_never", Grain.MONTH).values()] == [False]
     assert viewed(store, "back_never_month", "complete") == [(1, 0)]
     StoreWriter(store, TOPIC).record_incarnation(LIFE, 9, MONDAY + 300 * DAY)  # partitions that nobody has read
