@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import chdb
 import pytest
+from conftest import empty
 from processors_fakes import REGION, START, TIERS, TOPIC, Sent, catalog_of, derived, log_of, order, ratio, simple, visit
 from processors_world import drain, world
 from stacks import until
@@ -181,8 +183,22 @@ def test_a_flush_while_a_view_is_read_makes_no_old_value_complete(
 ) -> None:
     """ClickHouse decides which rows of a table a query sees when it meets the name: watermarks are to be met first.
 
-    Each look at the watermarks begins a second late here; before the last, another connection flushes.
+    Each look at the watermarks begins a second late here; before the last, another connection flushes. On a machine
+    that is too busy to do so within the second, it is tried again.
     """
+    for _ in range(10):
+        empty(store)
+        asks = f"SELECT value, complete FROM kpi_{kpi}_hour ORDER BY window_start LIMIT 1"
+        seen = _seen_while_flushed(store, engine_data, asks, looks)
+        if seen is not None:
+            break
+    assert seen not in (None, [(1, True)])
+    [(_, complete)] = store.query(asks)
+    assert complete
+
+
+def _seen_while_flushed(store: ClickHouse, engine_data: Path, asks: str, looks: int) -> list[Any] | None:
+    """What a query saw that looked at the watermarks so often, the last time after a flush; None if it was quicker."""
     catalog = catalog_of(
         simple("orders", "count", grain="1h"),
         simple("all", "count", grain="1h"),
@@ -196,7 +212,6 @@ def test_a_flush_while_a_view_is_read_makes_no_old_value_complete(
     store.command(
         "CREATE OR REPLACE VIEW event_watermarks AS WITH (SELECT sleep(1)) AS n SELECT * FROM prompt WHERE n=0"
     )
-    asks = f"SELECT value, complete FROM kpi_{kpi}_hour ORDER BY window_start LIMIT 1"
     its = f"query LIKE '{asks[:40]}%' AND elapsed > 0.1 AND ProfileEvents['SleepFunctionCalls'] >= {looks - 1}"
     with closing(chdb.connect(str(engine_data / "clickhouse"))) as other, ThreadPoolExecutor(1) as pool:
 
@@ -204,14 +219,12 @@ def test_a_flush_while_a_view_is_read_makes_no_old_value_complete(
             return str(other.query(sql, "CSV").data()).strip()
 
         asked = pool.submit(store.query, asks)
-        until(lambda: said(f"SELECT count() FROM system.processes WHERE {its}") == "1", "it looks")
+        looking = f"SELECT count() FROM system.processes WHERE {its}"
+        until(lambda: asked.done() or said(looking) == "1", "it looks")
         later = {
             "partials": "revision + 1 AS revision, count + (kpi = 'orders') AS count",
             "watermarks": "now64(3) AS caught_up_at",
         }
         for table, columns in later.items():
             said(f"INSERT INTO onpace.{table} SELECT * REPLACE ({columns}) FROM onpace.{table}")
-        assert not asked.done()
-        assert asked.result() != [(1, True)]
-    [(_, complete)] = store.query(asks)
-    assert complete
+        return None if asked.done() else asked.result()
