@@ -39,6 +39,7 @@ class KpiCollector:
             for kpi in shared_kpis(catalog).values():
                 _add_kpi(families, kpi, evaluation)
             _add_alerts(families["alerts"], catalog, evaluation)
+            _add_quiet(families, evaluation)
         return iter(families.values())
 
     def describe(self) -> Iterable[Metric]:
@@ -60,6 +61,10 @@ def _families() -> dict[str, GaugeMetricFamily]:
         "stale": gauge("onpace_kpi_stale", "1 when a source of the KPI is silent or behind."),
         "overdue": gauge("onpace_report_overdue", "Ended periods whose reported value is missing although it is due."),
         "alerts": gauge("onpace_alerts", "Alerts by state.", "rule", "kpi", "severity", "state"),
+        "silences": gauge("onpace_silences", "Silences that hold (active) or are yet to begin (pending).", "state"),
+        "suppressed": gauge(
+            "onpace_alerts_suppressed", "Firing alerts that are silenced or acknowledged (not both).", "reason"
+        ),
     }
 
 
@@ -83,6 +88,15 @@ def _add_kpi(families: dict[str, GaugeMetricFamily], kpi: Kpi, evaluation: Evalu
         add("value", reading.value)
         add("complete", reading.as_of.timestamp() if reading.as_of else None)
         add("stale", float(reading.stale))
+
+
+def _add_quiet(families: dict[str, GaugeMetricFamily], evaluation: Evaluation) -> None:
+    quiet = evaluation.quiet
+    families["silences"].add_metric(["active"], len(quiet.active()))
+    families["silences"].add_metric(["pending"], len(quiet.pending()))
+    reasons = Counter(quiet.reason(alert) for alert in evaluation.alerts if alert.state == "firing")
+    for reason in ("silenced", "acknowledged"):
+        families["suppressed"].add_metric([reason], reasons[reason])
 
 
 def _add_alerts(family: GaugeMetricFamily, catalog: Catalog, evaluation: Evaluation) -> None:

@@ -19,10 +19,12 @@ from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
 from onpace.alerts.metrics import EngineMetrics
-from onpace.alerts.notifications import Notification, compose
+from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
+from onpace.alerts.silence_store import SilenceReader
+from onpace.alerts.silences import Quiet, Telling, unsettled
 from onpace.alerts.staleness import Patience, stale_sources
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
@@ -60,6 +62,7 @@ class Engine:
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        silences: SilenceReader | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -69,6 +72,7 @@ class Engine:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._reports = reports
+        self._silences = silences
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -119,7 +123,17 @@ class Engine:
         look = self._look(board, now, live=live)
         stepped = book.copy()
         stepped.step_all(look)
-        return self._found(board, look, stepped), stepped
+        found = self._found(board, look, stepped)
+        return replace(found, quiet=self._quiet(now, stepped)), stepped
+
+    def _quiet(self, now: datetime, stepped: AlertBook) -> Quiet:
+        """Nothing of what is over is read, but for the silences that held something back until just now."""
+        if self._silences is None:
+            return Quiet.at(now, self._catalog.silences, ())
+        held, since = unsettled(stepped.alerts.values())
+        added = self._silences.current(now, held)
+        known = self._silences.acknowledgements(since) if since else []
+        return Quiet.at(now, (*self._catalog.silences, *added), known)
 
     def _state(self) -> tuple[StatusBoard, AlertBook]:
         if self._board is None or self._book is None:
@@ -183,12 +197,23 @@ class Engine:
         """Messages about where alerts stand now, not about every step on the way; marks them as told."""
         messages: list[Notification] = []
         for identity, alert in stepped.alerts.items():
-            fires = alert.state == "firing"
-            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
-                continue
-            messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
+            telling = found.quiet.telling(alert, in_hours=self._may_notify(alert, found.now))
+            stepped.alerts[identity] = telling.alert
+            for channel in self._hearing(telling):
+                note = "" if self._is_manager(channel) else telling.note
+                messages.append(with_note(compose(telling.alert, channel, self._catalog, found), note))
         return messages
+
+    def _hearing(self, telling: Telling) -> list[str]:
+        """The channels that are told."""
+        if not (telling.managers or telling.people):
+            return []
+        names = self._channels(telling.alert)
+        return [name for name in names if (telling.managers if self._is_manager(name) else telling.people)]
+
+    def _is_manager(self, channel: str) -> bool:
+        known = self._catalog.channels.get(channel)
+        return known is not None and known.type == "alertmanager"
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)

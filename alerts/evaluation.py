@@ -8,6 +8,7 @@ from datetime import datetime
 
 from onpace.alerts.overdue import Late
 from onpace.alerts.rules import Inputs
+from onpace.alerts.silences import Quiet
 from onpace.alerts.states import Alert, AlertState
 from onpace.alerts.status import KpiStatus, target_series
 from onpace.config.kpi_entities import Kpi
@@ -52,6 +53,8 @@ class Evaluation:
     """Stale event types, each with the reason."""
     late: Late = field(default_factory=dict)
     """KPIs with overdue reports, their own or those they are made of."""
+    quiet: Quiet = field(default_factory=Quiet)
+    """The silences and acknowledgements that count."""
 
     def headline(self, kpi: Kpi) -> KpiStatus | None:
         """The status of the KPI's headline target in the latest period it is judged in."""

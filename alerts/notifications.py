@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -16,7 +16,7 @@ from onpace.alerts.status import KpiStatus, Labels, format_value
 from onpace.config.catalog import Catalog
 from onpace.config.privacy import for_owner
 
-__all__ = ["Notification", "compose", "leading_words", "series_words"]
+__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +95,15 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
         ends_at=None if state == "firing" else ended,
         created_at=evaluation.now,
     )
+
+
+def with_note(one: Notification, note: str) -> Notification:
+    """The message with what is to be said of a silence or an acknowledgement."""
+    if not note:
+        return one
+    words = f"{note[0].upper()}{note[1:]}"
+    said = {"note": words, "description": f"{one.annotations.get('description', '')} {words}.".strip()}
+    return replace(one, annotations={**one.annotations, **said})
 
 
 def _labels(alert: Alert) -> dict[str, str]:

@@ -41,7 +41,13 @@ class Alert:
     good_since: datetime | None = None
     """When the condition of an alert that still fires was first found to have ended."""
     notified: Literal["", "firing", "resolved"] = ""
-    """The last state that people were told about."""
+    """The last state that Alertmanagers were told about, as there is no silence for them here."""
+    told: Literal["", "firing", "resolved"] = ""
+    """The last state that direct channels were told about, or would have been but for an acknowledgement."""
+    held_by: str = ""
+    """The silence that holds its message back."""
+    held_words: str = ""
+    """Whose silence that is, and why: the silence itself may be gone when that is to be said."""
 
     @property
     def identity(self) -> AlertId:

@@ -21,6 +21,7 @@ from onpace.alerts.notifiers import Dispatcher
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import senders_for
+from onpace.alerts.silence_store import ClickHouseSilences
 from onpace.alerts.staleness import Patience
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
@@ -161,6 +162,7 @@ class AlertPart:
             metrics=self._metrics,
             patience=self._patience,
             reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
         )
 
     def preview(self) -> Evaluation:
