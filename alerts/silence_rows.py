@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,16 @@ from onpace.config.catalog import Catalog
 from onpace.config.privacy import shown_to
 from onpace.config.silences import Silence, series_text
 
-__all__ = ["acknowledgement_row", "alert_words", "quiet_cells", "quiet_lines", "silence_row", "silence_rows"]
+__all__ = [
+    "acknowledgement_of",
+    "acknowledgement_row",
+    "alert_words",
+    "quiet_cells",
+    "quiet_lines",
+    "silence_of",
+    "silence_row",
+    "silence_rows",
+]
 
 
 def silence_row(silence: Silence, now: datetime) -> dict[str, Any]:
@@ -32,6 +41,12 @@ def silence_row(silence: Silence, now: datetime) -> dict[str, Any]:
     }
 
 
+def silence_of(row: Mapping[str, Any]) -> Silence:
+    """The inverse of `silence_row`."""
+    given = {name: value for name, value in row.items() if name not in ("state", "from")}
+    return Silence.model_validate({**given, "start": row["from"]})
+
+
 def acknowledgement_row(known: Acknowledgement) -> dict[str, Any]:
     """One acknowledgement as JSON."""
     return {
@@ -44,6 +59,12 @@ def acknowledgement_row(known: Acknowledgement) -> dict[str, Any]:
         "why": known.why,
         "at": known.at.isoformat(),
     }
+
+
+def acknowledgement_of(row: Mapping[str, Any]) -> Acknowledgement:
+    """The inverse of `acknowledgement_row`."""
+    times = {name: datetime.fromisoformat(row[name]) for name in ("fired_at", "at")}
+    return Acknowledgement(**{**row, "series": tuple(row["series"].items()), **times})
 
 
 def silence_rows(evaluation: Evaluation, catalog: Catalog, hidden: Collection[str]) -> list[dict[str, Any]]:
