@@ -24,7 +24,7 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert
+from onpace.alerts.states import Alert, told, untold
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
@@ -183,11 +183,10 @@ class Engine:
         """Messages about where alerts stand now, not about every step on the way; marks them as told."""
         messages: list[Notification] = []
         for identity, alert in stepped.alerts.items():
-            fires = alert.state == "firing"
-            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
+            if not untold(alert) or (alert.state == "firing" and not self._may_notify(alert, found.now)):
                 continue
             messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
+            stepped.alerts[identity] = told(alert)
         return messages
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
