@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
-from onpace.alerts.states import Alert, AlertId
+from onpace.alerts.states import Alert, AlertId, told, untold
 from onpace.alerts.status import Labels
 from onpace.config.silences import Silence
 
@@ -98,12 +98,12 @@ class Quiet:
     def telling(self, alert: Alert, *, in_hours: bool) -> Telling:
         """Who is told now. `in_hours`: within the rule's active hours, which hold back what fires and not what ends."""
         fires = alert.state == "firing"
-        state: Literal["firing", "resolved"] = "firing" if fires else "resolved"
         allowed = in_hours or not fires
-        managers = allowed and fires != (alert.notified == "firing")
+        managers = allowed and untold(alert)
         if managers:
-            alert = replace(alert, notified=state)
-        if fires == (alert.told == "firing"):
+            alert = told(alert)
+        for_people = replace(alert, notified=alert.heard)
+        if not untold(for_people):
             return Telling(_released(alert), managers, people=False)
         if silence := self.silencing(alert):
             return Telling(replace(alert, held_by=silence.id, held_words=silence.words), managers, people=False)
@@ -112,7 +112,7 @@ class Quiet:
         known = self.acknowledgement(alert)
         notes = [self._ended(alert), f"acknowledged by {known.by}{_reason(known.why)}" if known else ""]
         return Telling(
-            replace(_released(alert), told=state),
+            replace(_released(alert), heard=told(for_people).notified),
             managers,
             people=not (fires and known),
             note="; ".join(note for note in notes if note),
@@ -123,7 +123,7 @@ class Quiet:
         if not alert.held_by:
             return ""
         since = alert.active_since if alert.state == "firing" else alert.resolved_at
-        word = "firing since" if alert.state == "firing" else "resolved at"
+        word = "firing since" if alert.state == "firing" else "resolved at" if alert.state == "resolved" else "ended at"
         held = f"; {word} {moment_words(since)}" if since else ""
         return f"silence by {alert.held_words} ended: {self._why(alert)}{held}"
 
@@ -142,7 +142,7 @@ class Quiet:
 
 def unsettled(alerts: Iterable[Alert]) -> tuple[Collection[str], datetime | None]:
     """What has to be looked up for these: the silences that held one back, and since when acknowledgements matter."""
-    open_ = [alert for alert in alerts if alert.state == "firing" or alert.told == "firing" or alert.held_by]
+    open_ = [alert for alert in alerts if alert.state == "firing" or alert.heard == "firing" or alert.held_by]
     fired = [alert.fired_at for alert in open_ if alert.fired_at]
     return {alert.held_by for alert in open_ if alert.held_by}, min(fired, default=None)
 

@@ -78,4 +78,4 @@ def test_what_was_told_before_there_were_silences_was_told_to_everybody(store: C
         "INSERT INTO alerts (rule, kpi, series, state, notified) VALUES ('low', 'k', '{}', 'firing', 'firing')"
     )
     [alert] = ClickHouseHistory(store).alerts()
-    assert (alert.told, alert.held_by) == ("firing", "")
+    assert (alert.heard, alert.held_by) == ("firing", "")

@@ -1,5 +1,5 @@
--- What direct channels were told lags behind what Alertmanagers were, while a silence holds it back.
-ALTER TABLE alerts ADD COLUMN IF NOT EXISTS told LowCardinality(String) DEFAULT notified;
+-- What direct channels heard lags behind what Alertmanagers did, while a silence holds it back.
+ALTER TABLE alerts ADD COLUMN IF NOT EXISTS heard LowCardinality(String) DEFAULT notified;
 ALTER TABLE alerts ADD COLUMN IF NOT EXISTS held_by String;
 ALTER TABLE alerts ADD COLUMN IF NOT EXISTS held_words String;
 
