@@ -24,7 +24,7 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.silence_store import SilenceReader
-from onpace.alerts.silences import Quiet, Telling, unsettled
+from onpace.alerts.silences import Quiet, Telling, settled, unsettled
 from onpace.alerts.staleness import Patience, stale_sources
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
@@ -197,6 +197,8 @@ class Engine:
         """Messages about where alerts stand now, not about every step on the way; marks them as told."""
         messages: list[Notification] = []
         for identity, alert in stepped.alerts.items():
+            if settled(alert):
+                continue
             telling = found.quiet.telling(alert, in_hours=self._may_notify(alert, found.now))
             stepped.alerts[identity] = telling.alert
             for channel in self._hearing(telling):

@@ -18,7 +18,7 @@ from onpace.alerts.states import Alert, AlertId, told, untold
 from onpace.alerts.status import Labels
 from onpace.config.silences import Silence
 
-__all__ = ["Acknowledgement", "Quiet", "Telling", "moment_words", "unsettled"]
+__all__ = ["Acknowledgement", "Quiet", "Telling", "moment_words", "settled", "unsettled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,11 @@ class Quiet:
                 return f"expired at {moment_words(silence.until)}"
             case _:
                 return "it does not match the alert any more"
+
+
+def settled(alert: Alert) -> bool:
+    """Whether everybody knows where it stands, so that there is nothing to say of it."""
+    return alert.notified == alert.heard and not alert.held_by and not untold(alert)
 
 
 def unsettled(alerts: Iterable[Alert]) -> tuple[Collection[str], datetime | None]:

@@ -72,7 +72,7 @@ class _Check:
         """What it says, or None where something is wrong with it."""
         if isinstance(name := spec.get("name"), str):
             self._subject = f"silence '{name}'"
-        harmless = dict.fromkeys(("by", "why"))
+        harmless: dict[str, Any] = dict.fromkeys(("by", "why"))
         model = self._report.build(PlannedSilence, spec, place=self._place, subject=self._subject, harmless=harmless)
         if model is None:
             return None

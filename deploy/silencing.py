@@ -46,7 +46,6 @@ class NewSilence(Matchers):
 class NewAcknowledgement(Matchers):
     """Somebody knows of what fires now and matches."""
 
-    rule: Words
     by: Words
     why: str = ""
 
@@ -125,7 +124,9 @@ class StoreDesk:
 
     def acknowledge(self, wanted: NewAcknowledgement) -> list[Acknowledgement]:
         """By the state of the last evaluation."""
-        self._check_rule(wanted.rule)
+        if wanted.empty:
+            raise OnPaceError("acknowledge what? Give rule, kpi, severity, period or match")
+        self._check_rule(wanted.rule or "*")
         firing, at = self._store.firing(), self._clock()
         meant = [
             alert

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from alerts_fakes import at, catalog_of, simple
+from alerts_fakes import Event, at, catalog_of, simple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from silences_fakes import QuietWorld, matchers
@@ -19,7 +19,7 @@ from onpace.alerts.silence_rows import quiet_lines
 from onpace.alerts.silences import Quiet
 from onpace.alerts.states import Alert
 from onpace.alerts.status_page import status_document
-from onpace.config.rules import Channel, ThresholdRule
+from onpace.config.rules import Channel, PaceRule, ThresholdRule
 from onpace.config.silences import BUILT_IN_RULES, Silence
 
 MANAGER = Channel(name="am", type="alertmanager", url="http://localhost:9093")
@@ -222,6 +222,29 @@ def test_an_acknowledgement_holds_for_one_firing() -> None:
         ("firing", ""),
         ("resolved", ""),
     ]
+
+
+def test_an_outcome_that_turns_in_a_silence_is_told_when_it_ends() -> None:
+    """November was told as missed; an event that comes late in a silence makes it met."""
+    targets = [{"every": "month", "value": 72_000}]
+    rule = PaceRule.model_validate({"name": "low", "kpi": "revenue", "when": "pace", "notify": ["ops"]})
+    orders = hourly("2026-10-01", "2026-12-20", lambda moment: 99.0 if at("2026-11-01") <= moment else 100.0)
+    shop = QuietWorld(catalog_of([simple(targets=targets)], [rule], channels=CHANNELS), orders, "2026-11-30")
+    told = Alert("low", "revenue", (), "2026-11", state="firing", fired_at=at("2026-11-29"), notified="firing")
+    shop.history.save_alerts(
+        [replace(told, heard="firing", active_since=told.fired_at, evaluated_to=told.fired_at)], [], at("2026-11-29")
+    )
+    shop.restart()
+    shop.look("2026-12-01 00:10")
+    assert [heard[1:] for heard in shop.heard()] == [("resolved", "")]
+    shop.silence("2026-12-01T00:20", "2026-12-03T00:00")
+    shop.reader.events["order.placed"].append(Event(at("2026-11-15"), {}, 5000.0))
+    shop.look("2026-12-02 12:00")
+    assert shop.alert("2026-11").state == "met"
+    assert len(shop.heard()) == 1
+    shop.look("2026-12-03 00:10")
+    [note] = [note for _, _, note in shop.heard()[1:]]
+    assert note.startswith("Silence by anna (deploy) ended: expired at 2026-12-03 00:00 UTC; ended at 2026-12-02")
 
 
 def test_both_are_shown_where_the_alert_is() -> None:

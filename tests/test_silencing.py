@@ -127,6 +127,7 @@ def test_what_fires_and_matches_is_acknowledged(office: Office) -> None:
             "no alert that matches fires now. Firing: orders-low, region EU; orders-off-pace",
         ),
         ({"rule": "pipeline-stale"}, "no alert that matches fires now"),
+        ({"rule": None}, "acknowledge what"),
     ],
 )
 def test_what_does_not_fire_cannot_be_acknowledged(office: Office, given: Any, message: str) -> None:
