@@ -219,8 +219,8 @@ def _same(status: KpiStatus, known: KpiStatus | None) -> bool:
 
 
 def _log_steps(evaluation: Evaluation) -> None:
-    """What fires or has fired is worth a line; what only might have is not."""
-    for one in evaluation.transitions:
+    """Where an alert has come to is worth a line, if it fires or has fired; the steps on the way are in the store."""
+    for one in {step.alert.identity: step for step in evaluation.transitions}.values():
         say = log.info if "firing" in (one.before, one.alert.state) else log.debug
         say(
             "alert", rule=one.alert.rule, kpi=one.alert.kpi, series=dict(one.alert.series), period=one.alert.period,
