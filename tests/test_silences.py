@@ -103,9 +103,8 @@ def test_what_was_told_resolves_and_fires_again_in_a_silence_needs_no_word() -> 
     [
         (lambda shop, one: shop.end(one, at(f"{DAY} 14:20"), "carl"), "ended by carl"),
         (lambda shop, one: shop.silence(f"{DAY}T10:00", f"{DAY}T20:00", rule="other"), "it does not match the alert"),
-        (lambda shop, one: shop.silences.kept.clear(), "it is gone from the KPI files"),
     ],
-    ids=["ended", "matches another", "gone"],
+    ids=["ended", "matches another"],
 )
 def test_it_says_why_the_silence_ended(end: Callable[[QuietWorld, Silence], object], words: str) -> None:
     """By whom, or that it is about something else now."""
@@ -116,6 +115,22 @@ def test_it_says_why_the_silence_ended(end: Callable[[QuietWorld, Silence], obje
     live(shop, 15, 16)
     [(_, _, note)] = shop.heard()
     assert f"Silence by anna (deploy) ended: {words}" in note
+
+
+def test_a_silence_of_the_files_holds_until_it_is_taken_out_of_them() -> None:
+    """Whoever takes it out, the message knows whose it was."""
+    shop = world(low(12, 24))
+    without = shop.catalog
+    planned = Silence(
+        id="p", matchers=matchers(kpi="rev*"), by="dora", why="stock-taking", until=at("2026-11-03"), declared=True
+    )
+    shop.restart(replace(without, silences=(planned,)))
+    live(shop, 2, 15)
+    assert shop.heard() == []
+    shop.restart(without)
+    live(shop, 16, 17)
+    note = "Silence by dora (stock-taking) ended: it is gone from the KPI files; firing since 2026-11-02 13:00 UTC"
+    assert shop.heard() == [("ops", "firing", note)]
 
 
 def test_of_two_silences_the_longer_one_counts() -> None:
@@ -263,6 +278,22 @@ def test_both_are_shown_where_the_alert_is() -> None:
     words = "silenced until 2026-11-02 15:30 UTC by anna (deploy); acknowledged by ben (known)"
     assert quiet_lines(found, shop.catalog) == [f"low, region EU fires: {words}"]
     assert quiet_lines(shop.look(f"{DAY} 21:30"), shop.catalog) == []
+
+
+def test_a_silence_about_an_individual_kpi_is_not_shown_to_others() -> None:
+    """Neither by KPI nor by rule; the owner sees it."""
+    kpis = [simple(level="individual", owner="ben"), simple("orders")]
+    rules = [
+        ThresholdRule.model_validate({"name": f"{kpi.name}-low", "kpi": kpi.name, "when": "threshold", "below": 1})
+        for kpi in kpis
+    ]
+    shop = QuietWorld(catalog_of(kpis, rules), [], f"{DAY} 01:00")
+    meant: list[dict[str, Any]] = [{"kpi": "revenue"}, {"rule": "revenue-low"}, {"rule": "orders-low"}]
+    for index, names in enumerate(meant):
+        shop.silence(f"{DAY}T00:00", f"{DAY}T20:00", id=str(index), **names)
+    found = shop.look(f"{DAY} 01:05")
+    assert [one["id"] for one in status_document(found, shop.catalog)["silences"]] == ["2"]
+    assert [one["id"] for one in status_document(found, shop.catalog, "ben")["silences"]] == ["0", "1"]
 
 
 def test_silences_that_are_over_are_not_read() -> None:
