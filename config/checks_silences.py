@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from onpace.config.catalog import Catalog
 from onpace.config.declarations import Declarations, Declared, SilencesOfFile
@@ -92,11 +92,12 @@ class _Check:
         self._report.add(self._place.at(*keys), f"{self._subject}: {message}")
 
     def _times(self, model: PlannedSilence) -> tuple[datetime | None, datetime | None]:
-        if self._timezone is not None and self._timezone not in available_timezones():
+        try:
+            zone = ZoneInfo(self._timezone or UTC)
+        except (ValueError, OSError, ZoneInfoNotFoundError):
             hint = "write one as in Europe/Berlin"
             self._complain(("until",), f"unknown time zone '{self._timezone}' in defaults: {hint}")
             return None, None
-        zone = ZoneInfo(self._timezone or UTC)
         start, until = (instant_in(text, zone) if text else None for text in (model.start, model.until))
         if start is not None and until is not None and until <= start:
             self._complain(("until",), "it ends before it begins: until must be later than from")
@@ -132,6 +133,9 @@ def matcher_problems(
         why = ": only rules on targets have alerts of a period" if matchers.period else ""
         yield (), f"no rule has alerts that match {matchers}{why}"
         return
+    for name, value in matchers.match.items():
+        if not value:
+            yield ("match", name), f"{name} is empty: write (empty) for the empty value, (null) for a missing one"
     yield from _dimension_problems(matchers, catalog, meant)
     if managers := _only_managers(meant, catalog):
         yield (), f"what it matches goes to Alertmanager only ({managers}), which silences by itself: silence it there"
