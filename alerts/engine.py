@@ -14,6 +14,7 @@ from typing import Protocol
 import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
+from onpace.alerts.covering import Channels, due, heard_by, in_order, is_covered
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
@@ -24,7 +25,7 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert, told, untold
+from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
@@ -182,11 +183,13 @@ class Engine:
     def _announce(self, stepped: AlertBook, found: Evaluation) -> list[Notification]:
         """Messages about where alerts stand now, not about every step on the way; marks them as told."""
         messages: list[Notification] = []
-        for identity, alert in stepped.alerts.items():
-            if not untold(alert) or (alert.state == "firing" and not self._may_notify(alert, found.now)):
-                continue
-            messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            stepped.alerts[identity] = told(alert)
+        kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
+        for alert in in_order(stepped.alerts.values(), kinds):
+            covered = alert.state == "firing" and is_covered(alert, stepped.alerts.values(), self._parted)
+            may_notify = self._may_notify(alert, found.now)
+            if now := due(alert, self._parted(alert), covered=covered, may_notify=may_notify):
+                messages += [compose(alert, channel, self._catalog, found) for channel in now.channels]
+                stepped.alerts[alert.identity] = replace(alert, notified=now.notified)
         return messages
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
@@ -202,10 +205,15 @@ class Engine:
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
 
+    def _parted(self, alert: Alert) -> Channels:
+        known = self._catalog.channels
+        return Channels.of(self._channels(alert), lambda name: name in known and known[name].type == "alertmanager")
+
     def _firing(self, evaluation: Evaluation) -> list[Notification]:
-        told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
         return [
-            compose(alert, channel, self._catalog, evaluation) for alert in told for channel in self._channels(alert)
+            compose(alert, channel, self._catalog, evaluation)
+            for alert in evaluation.alerts
+            for channel in heard_by(alert, self._parted(alert))
         ]
 
 

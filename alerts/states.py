@@ -16,10 +16,12 @@ from typing import Literal
 
 from onpace.alerts.status import Labels
 
-__all__ = ["Alert", "AlertId", "AlertState", "Outcome", "concluded", "step", "told", "untold"]
+__all__ = ["Alert", "AlertId", "AlertState", "Notified", "Outcome", "concluded", "step", "told", "untold"]
 
 Outcome = Literal["met", "missed"]
 AlertState = Literal["inactive", "pending", "firing", "resolved", "met", "missed"]
+Notified = Literal["", "covered", "firing", "resolved", "met", "missed"]
+"""`covered`: it fires, and another alert is told in its place; only Alertmanager knows."""
 AlertId = tuple[str, str, Labels, str]
 
 
@@ -43,7 +45,7 @@ class Alert:
     """The end of the last window, or the W, that was looked at."""
     good_since: datetime | None = None
     """When the condition of an alert that still fires was first found to have ended."""
-    notified: Literal["", "firing", "resolved", "met", "missed"] = ""
+    notified: Notified = ""
     """The last state that people were told about."""
 
     @property
