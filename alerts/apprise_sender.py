@@ -28,6 +28,7 @@ FACTS = {
     "target": "Target",
     "expected": "Expected by now",
     "gap": "Gap",
+    "forecast": "Forecast",
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",

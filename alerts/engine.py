@@ -140,7 +140,7 @@ class Engine:
         judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
         late = late_reports(self._catalog, self._reports.overdue(now)) if self._reports else {}
         statuses = with_guardrails(self._catalog, with_reasons(judged, late), board.known)
-        return Look(now, progress, statuses, sources, stale, live, self._patience, late)
+        return Look(now, progress, statuses, sources, stale, live, self._patience, late, board.forecasts)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -166,6 +166,7 @@ class Engine:
             transitions=tuple(stepped.transitions),
             stale=look.stale,
             late=look.late,
+            forecasts=look.forecasts,
         )
 
     def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:

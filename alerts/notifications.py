@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.forecasts import forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
@@ -126,8 +127,14 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
         aim = _aim(status)
         found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
         found["guardrails"] = guardrail_words(status)
+        found["forecast"] = _forecast(status, evaluation)
     found["description"] = _sentence(found)
     return {name: text for name, text in found.items() if text}
+
+
+def _forecast(status: KpiStatus, evaluation: Evaluation) -> str:
+    forecast = evaluation.forecasts.get(status.key)
+    return forecast_words(forecast, status) if forecast and forecast.median is not None else ""
 
 
 def _aim(status: KpiStatus) -> str:
@@ -145,6 +152,8 @@ def _sentence(found: Mapping[str, str]) -> str:
     sentences = [found["summary"]]
     if "target" in found:
         sentences.append(f"Target {found['target']}{unit}, expected by now {found['expected']}, gap {found['gap']}")
+    if found.get("forecast") and found["forecast"] not in found["summary"]:
+        sentences.append(f"Forecast: {found['forecast']}")
     if found["since"]:
         sentences.append(f"Since {found['since']}")
     if found["leading"]:
