@@ -1,6 +1,7 @@
 """The alert engine: one evaluation reads, judges, steps, stores and then notifies, in this order.
 
-Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again.
+Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again. So are
+messages that could not be kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert
+from onpace.alerts.states import Alert, AlertId
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
@@ -86,20 +87,17 @@ class Engine:
         self.record_targets(now)
         board, book = self._state()
         found, stepped = self._find(now, live=notify)
-        notifications = self._announce(stepped, found) if notify else []
-        evaluation = replace(found, alerts=tuple(stepped.alerts.values()))
-        if notifications:
-            self._notifier.submit(notifications)
-        self._store(board, book, evaluation)
+        # before anybody is told: whoever takes over after a kill sends the same messages, with the same keys
+        self._store(board, book, found)
+        self._book, self.latest = stepped, found
         if notify:
-            _log_steps(evaluation)
-        self._book, self.latest = stepped, evaluation
-        if notify:
-            self._notifier.refresh(self._firing(evaluation), now)
+            _log_steps(found)
+            self.latest = self._tell(stepped, found)
+            self._notifier.refresh(self._firing(self.latest), now)
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
-        return evaluation
+        return self.latest
 
     def record_targets(self, now: datetime) -> None:
         """Keep what the targets are from `now` on. Safe to repeat. Raises StoreUnavailable.
@@ -181,17 +179,24 @@ class Engine:
             self._history.save_alerts(alerts, evaluation.transitions, evaluation.now)
         board.learn(changed)
 
-    def _announce(self, stepped: AlertBook, found: Evaluation) -> list[Notification]:
-        """Messages about where alerts stand now, not about every step on the way; marks them as told."""
+    def _tell(self, stepped: AlertBook, found: Evaluation) -> Evaluation:
+        """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
+        known: dict[AlertId, Alert] = {}
+        after = dict(stepped.alerts)
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
         for alert in in_order(stepped.alerts.values(), kinds):
-            covered = alert.state == "firing" and is_covered(alert, stepped.alerts.values(), self._parted)
+            covered = alert.state == "firing" and is_covered(alert, after.values(), self._parted)
             may_notify = self._may_notify(alert, found.now)
             if now := due(alert, self._parted(alert), covered=covered, may_notify=may_notify):
                 messages += [compose(alert, channel, self._catalog, found) for channel in now.channels]
-                stepped.alerts[alert.identity] = replace(alert, notified=now.notified)
-        return messages
+                after[alert.identity] = known[alert.identity] = replace(alert, notified=now.notified)
+        if messages:
+            self._notifier.submit(messages)
+        if known:
+            self._history.save_alerts(list(known.values()), (), found.now)
+            stepped.alerts |= known
+        return replace(found, alerts=tuple(stepped.alerts.values()))
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
@@ -224,8 +229,8 @@ def _same(status: KpiStatus, known: KpiStatus | None) -> bool:
 
 
 def _log_steps(evaluation: Evaluation) -> None:
-    """What fires or has fired is worth a line; what only might have is not."""
-    for one in evaluation.transitions:
+    """Where an alert has come to is worth a line, if it fires or has fired; the steps on the way are in the store."""
+    for one in {step.alert.identity: step for step in evaluation.transitions}.values():
         say = log.info if "firing" in (one.before, one.alert.state) else log.debug
         say(
             "alert", rule=one.alert.rule, kpi=one.alert.kpi, series=dict(one.alert.series), period=one.alert.period,

@@ -90,7 +90,7 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
         key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
         channel=channel,
         state=state,
-        labels=_labels(alert),
+        labels=_labels(alert, catalog),
         annotations=_annotations(alert, catalog, evaluation),
         starts_at=alert.active_since or alert.fired_at or evaluation.now,
         ends_at=None if state == "firing" else ended,
@@ -98,12 +98,14 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
     )
 
 
-def _labels(alert: Alert) -> dict[str, str]:
+def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
+    kpi = catalog.kpis.get(alert.kpi)
     labels = {
         "alertname": alert.rule,
         "service": "onpace",
         "severity": alert.severity,
         "kpi": alert.kpi,
+        "owner": kpi.owner if kpi else "",
         "period": alert.period,
     }
     labels = {name: value for name, value in labels.items() if value}

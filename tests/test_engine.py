@@ -465,6 +465,32 @@ def test_a_failed_store_changes_nothing() -> None:
     assert world.alert(region="eu").state == "firing"
 
 
+@pytest.mark.parametrize("killed_at", ["submit", "save_alerts"])
+def test_a_kill_while_telling_repeats_the_same_message_and_no_other(killed_at: str) -> None:
+    """Between what is kept of an alert, its message, and that it was told; by the next look W has moved on."""
+    world = World(shop(off_pace(**{"for": "0s"})), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    world.run("2026-11-01", "2026-11-12")
+    holder: Any = world.notifier if killed_at == "submit" else world.history
+    working = getattr(holder, killed_at)
+
+    def killed(*given: Any) -> None:
+        if killed_at == "submit" or any(alert.notified for alert in given[0]):
+            raise StoreUnavailable("killed")
+        working(*given)
+
+    setattr(holder, killed_at, killed)
+    moment = at("2026-11-12")
+    with pytest.raises(StoreUnavailable):  # noqa: PT012
+        while moment < at("2026-11-20"):
+            moment += HOUR
+            world.look(moment)
+    setattr(holder, killed_at, working)
+    world.restart()
+    world.run(str(moment + HOUR)[:16], "2026-11-20")
+    assert {(one.key, one.starts_at) for one in world.notifier.sent} == {(world.notifier.sent[0].key, moment)}
+    assert [one.before for one in world.history.transitions] == ["inactive"]
+
+
 def broken(*_: object) -> None:
     """A store that is away."""
     raise StoreUnavailable("away")
