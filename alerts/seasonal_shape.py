@@ -16,6 +16,7 @@ A past period is scored on the samples that the periods before it give, so nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 
 from onpace.alerts.calibration import Judged, Scored, base_rate, crps, interval, miss_probability, quantile, score_of
@@ -33,6 +34,17 @@ EARLIEST = 2
 """A total is measured against at least so many periods before it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A past period, measured by those before it alone."""
+
+    period: PastPeriod
+    rest: float
+    """What came after the point, a second of open time."""
+    rate: float | None
+    """What came after the point, as a multiple of the period's size; None where it has none."""
+
+
 class SeasonalShape:
     """A Forecaster that goes by past periods of the same KPI, and nothing else."""
 
@@ -40,7 +52,7 @@ class SeasonalShape:
 
     def forecast(self, case: Case) -> Forecast:
         """The forecast from all past periods; how good it is from each of them, forecast from those before."""
-        samples = _samples(case.past, case.actual, case.open_time.total_seconds(), adds_up=case.adds_up)
+        samples = _samples(_seen(case.past), case.actual, case.open_time.total_seconds(), adds_up=case.adds_up)
         if len(samples) < MIN_SAMPLES:
             why = f"{len(samples)} past periods to go by, {MIN_SAMPLES} are needed"
             return Forecast(case.as_of, self.name, reason=why, past=len(samples))
@@ -63,11 +75,20 @@ class SeasonalShape:
 def walk_forward(case: Case) -> list[Scored]:
     """Every past period that can be forecast from those before it, with how it ended."""
     found = []
+    seen = _seen(case.past)
     for at, period in enumerate(case.past):
-        earlier = case.past[:at]
-        samples = _samples(earlier, period.at_point, period.open_time.total_seconds(), adds_up=case.adds_up)
+        samples = _samples(seen[:at], period.at_point, period.open_time.total_seconds(), adds_up=case.adds_up)
         if len(samples) >= MIN_SAMPLES:
-            found.append(_scored(period, samples, earlier, adds_up=case.adds_up))
+            found.append(_scored(period, samples, case.past[:at], adds_up=case.adds_up))
+    return found
+
+
+def _seen(past: Sequence[PastPeriod]) -> list[_Seen]:
+    found: list[_Seen] = []
+    for period in past:
+        seconds, rest = period.open_time.total_seconds(), period.final - period.at_point
+        size = _size(period.at_point, found, seconds)
+        found.append(_Seen(period, rest / seconds, rest / size if size > 0 else None))
     return found
 
 
@@ -90,30 +111,19 @@ def _scored(period: PastPeriod, samples: Sequence[float], earlier: Sequence[Past
     )
 
 
-def _samples(earlier: Sequence[PastPeriod], actual: float, open_seconds: float, *, adds_up: bool) -> list[float]:
+def _samples(earlier: Sequence[_Seen], actual: float, open_seconds: float, *, adds_up: bool) -> list[float]:
     """Final values that the earlier periods make likely, in order."""
-    negative = any(min(one.at_point, one.final) < 0 for one in earlier) or actual < 0
-    found = (
-        _by_size(earlier, actual, open_seconds)
-        if adds_up and not negative
-        else [actual + one.final - one.at_point for one in earlier]
-    )
+    negative = actual < 0 or any(min(one.period.at_point, one.period.final) < 0 for one in earlier)
+    if negative or not adds_up:
+        found = [actual + one.period.final - one.period.at_point for one in earlier]
+    else:
+        size = _size(actual, earlier, open_seconds)
+        found = [actual + size * one.rate for one in earlier if one.rate is not None] if size > 0 else []
     return sorted(found if negative else (max(sample, 0.0) for sample in found))
 
 
-def _by_size(earlier: Sequence[PastPeriod], actual: float, open_seconds: float) -> list[float]:
-    rests = [(one.final - one.at_point) / one.open_time.total_seconds() for one in earlier]
-    size = _size(actual, rests, open_seconds)
-    found = []
-    for at, one in enumerate(earlier):
-        its_size = _size(one.at_point, rests[:at], one.open_time.total_seconds())
-        if its_size > 0 and size > 0:
-            found.append(actual + size * (one.final - one.at_point) / its_size)
-    return found
-
-
-def _size(at_point: float, rests: Sequence[float], open_seconds: float) -> float:
+def _size(at_point: float, earlier: Sequence[_Seen], open_seconds: float) -> float:
     """What a period shows itself to be by the point; 0 where too few are known before it."""
-    if len(rests) < EARLIEST:
+    if len(earlier) < EARLIEST:
         return 0.0
-    return at_point + median(rests[-RECENT:]) * open_seconds
+    return at_point + median(one.rest for one in earlier[-RECENT:]) * open_seconds
