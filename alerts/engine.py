@@ -24,7 +24,7 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert
+from onpace.alerts.states import Alert, is_news
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
@@ -172,7 +172,7 @@ class Engine:
         before: list[Status | None] = [
             known.status if (known := board.known(status.key)) else None for status in changed
         ]
-        alerts = [alert for alert in evaluation.alerts if alert != book.alerts.get(alert.identity)]
+        alerts = [alert for alert in evaluation.alerts if is_news(alert, book.alerts.get(alert.identity))]
         if changed:
             self._history.save_statuses(changed, before)
         if alerts or evaluation.transitions:
