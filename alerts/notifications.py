@@ -13,6 +13,7 @@ from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
+from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.privacy import for_owner
 
@@ -84,12 +85,12 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
     state: Literal["firing", "resolved"] = "firing" if alert.state == "firing" else "resolved"
     ended = alert.resolved_at or alert.evaluated_to or evaluation.now
     moment = alert.fired_at if state == "firing" else ended
-    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, str(moment), channel]
+    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
     return Notification(
         key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
         channel=channel,
         state=state,
-        labels=_labels(alert),
+        labels=_labels(alert, catalog),
         annotations=_annotations(alert, catalog, evaluation),
         starts_at=alert.active_since or alert.fired_at or evaluation.now,
         ends_at=None if state == "firing" else ended,
@@ -97,12 +98,19 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
     )
 
 
-def _labels(alert: Alert) -> dict[str, str]:
+def _moment(alert: Alert, at: datetime | None) -> str:
+    """What tells the states of an alert apart: when, and what was corrected since, for that may come to the same."""
+    return f"{at}#{alert.corrections}" if alert.corrections else str(at)
+
+
+def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
+    kpi = catalog.kpis.get(alert.kpi)
     labels = {
         "alertname": alert.rule,
         "service": "onpace",
         "severity": alert.severity,
         "kpi": alert.kpi,
+        "owner": kpi.owner if kpi else "",
         "period": alert.period,
     }
     labels = {name: value for name, value in labels.items() if value}
@@ -114,13 +122,14 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
     status = _status(alert, evaluation)
     since = alert.active_since.strftime("%Y-%m-%d %H:%M UTC") if alert.active_since else ""
     about = [(kpi.title or kpi.name) if kpi else "Pipeline", series_words(alert.series), alert.period]
-    outcome = "" if alert.state == "firing" else "resolved: "
+    outcome = "" if alert.state in ("firing", "met", "missed") else "resolved: "
     found = {
         "summary": f"{' / '.join(part for part in about if part)}: {outcome}{alert.reason}",
         "since": since,
         "unit": kpi.unit if kpi else "",
         "value": format_value(alert.value) if alert.value is not None else "",
         "leading": leading_words(catalog, evaluation, alert.kpi),
+        "more": more_words(evaluation.held.get(alert.rule, 0)) if alert.state == "firing" else "",
     }
     if status:
         aim = _aim(status)
@@ -149,6 +158,8 @@ def _sentence(found: Mapping[str, str]) -> str:
         sentences.append(f"Since {found['since']}")
     if found["leading"]:
         sentences.append(f"Leading: {found['leading']}")
+    if found["more"]:
+        sentences.append(found["more"])
     return ". ".join(sentences) + "."
 
 

@@ -161,7 +161,7 @@ def _judge(plan: Plan, start: datetime, own: Columns, windows: WindowColumns, ad
         after = advance(before, verdict, hold=plan.rule.hold, at=end, keep=plan.rule.keep)
         if after is not before:
             after = remembering(after, before, end)
-            plan.alerts[key] = _with_gap(after, verdict)
+            plan.alerts[key] = _with_gap(after, verdict, windows)
             plan.touched.add(key)
 
 
@@ -192,7 +192,7 @@ def _judge_again(plan: Plan, start: datetime, own: Columns, windows: WindowColum
         elif before.active and verdict.breached is not None and before.value != verdict.value:
             after = replace(before, value=verdict.value, reason=verdict.reason)
         if after is not before:
-            plan.alerts[key] = _with_gap(after, verdict)
+            plan.alerts[key] = _with_gap(after, verdict, windows)
             plan.touched.add(key)
     return found
 
@@ -219,7 +219,7 @@ def _numbers(own: Columns, keys: Iterable[SeriesKey]) -> list[int]:
     return [number for key in keys if (number := own.number(key)) is not None]
 
 
-def _with_gap(alert: Alert, verdict: Verdict) -> Alert:
+def _with_gap(alert: Alert, verdict: Verdict, windows: WindowColumns) -> Alert:
     if verdict.breached is None:
         return alert
-    return replace(alert, gap=gap_of(verdict.inputs) if alert.active else None)
+    return replace(alert, gap=gap_of(verdict.inputs, accumulates=windows.accumulates) if alert.active else None)

@@ -76,7 +76,7 @@ class WindowColumns:
     ) -> None:
         """`starts`: all windows that are known. `learnt` is kept from one evaluation to the next."""
         self._rule, self._kpi, self._own, self._gate = rule, kpi, own, gate
-        self._accumulates, self._first_event = accumulates, first_event
+        self.accumulates, self._first_event = accumulates, first_event
         self._places = gate.numbers_of(own.keys) if gate else None
         self._usable: dict[datetime, NDArray[np.float64] | None] = {}
         self._learnt, self._starts = learnt, sorted(starts)
@@ -122,7 +122,7 @@ class WindowColumns:
     def _series(self, number: int, start: datetime) -> SeriesWindows:
         """One series, with all that the verdict on the window needs."""
         rule, volumes = self._rule, self.volumes(start)
-        found = SeriesWindows(rule, self._kpi, self._accumulates, volumes={}, past=self._past(number, start))
+        found = SeriesWindows(rule, self._kpi, self.accumulates, volumes={}, past=self._past(number, start))
         if volumes is not None:
             found.volumes = {start: _number(volumes[number])}
         if isinstance(rule, AnomalyRule) and self._has_seasons(rule):
@@ -199,8 +199,9 @@ class WindowColumns:
         centre = np.nansum(last, axis=0) / np.maximum(counts, 1)
         reach = XMR * np.nansum(np.abs(np.diff(last, axis=0)), axis=0) / np.maximum(counts - 1, 1)
         off = np.vstack([last[1 - RUN :], values]) - centre
-        near = _ROUNDING * np.abs(centre)
+        near = _SLIGHT * np.abs(centre)
         run = ((off < near).all(axis=0) & (side != "high")) | ((off > -near).all(axis=0) & (side != "low"))
+        run &= np.abs(off).max(axis=0) > near
         effect = np.abs(values - centre) >= (rule.min_effect or 0.0) * (1 - _ROUNDING)
         found: NDArray[np.bool_] = _beyond(rule, values, centre, reach, side) | (run & effect)
         return found & (counts >= MIN_WINDOWS)
@@ -229,7 +230,7 @@ class WindowColumns:
         seen: NDArray[np.bool_] = np.zeros(width, dtype=np.bool_)
         if old is not None:
             seen = np.any(~np.isnan(old[:, some]), axis=0)
-        return Taught(day, SeasonTable.learned(slots, accumulates=self._accumulates, width=width), seen)
+        return Taught(day, SeasonTable.learned(slots, accumulates=self.accumulates, width=width), seen)
 
     def _past(self, number: int, start: datetime) -> dict[datetime, float]:
         """Of one series, the windows that the one which begins at `start` is compared with, but for its season."""

@@ -48,6 +48,10 @@ Share = Annotated[
 ]
 
 
+MAX_ALERTS = 20
+"""Of so many series of a rule people are told unless it says otherwise."""
+
+
 class Channel(Model):
     """Where notifications go."""
 
@@ -103,6 +107,8 @@ class ThresholdRule(RuleCommon):
     clear: Clear | None = None
     grain: Grain = Grain.HOUR
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -119,6 +125,8 @@ class ChangeRule(RuleCommon):
     """So much, in the KPI's unit, the difference must be as well."""
     grain: Grain = Grain.DAY
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -137,6 +145,8 @@ class AnomalyRule(RuleCommon):
     """So much, in the KPI's unit, the value must be off as well."""
     grain: Grain = Grain.DAY
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
