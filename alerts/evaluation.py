@@ -51,6 +51,8 @@ class Evaluation:
     transitions: tuple[Transition, ...] = ()
     stale: Mapping[str, str] = field(default_factory=dict)
     """Stale event types, each with the reason."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Of rules with more firing series than people are told of: how many more."""
     late: Late = field(default_factory=dict)
     """KPIs with overdue reports, their own or those they are made of."""
     forecasts: Mapping[tuple[str, Labels, str], Forecast] = field(default_factory=dict)

@@ -159,6 +159,8 @@ def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place
             if name not in dimensions:
                 hint = did_you_mean(name, dimensions)
                 report.add(place.at("by", index), f"{subject}: '{name}' is no dimension of kpi '{other.name}'{hint}")
+    if "max_alerts" in rule.model_fields_set and not rule.by:
+        report.add(place.at("max_alerts"), f"{subject}: max_alerts is for rules with `by`: add dimensions, or drop it")
     if volume and volume.calendar.frame != kpi.calendar.frame:
         differs = "follows another time zone" if volume.timezone != kpi.timezone else "has other weeks or fiscal years"
         report.add(place.at("min_volume"), f"{subject}: kpi '{volume.name}' {differs} than '{kpi.name}'")
