@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed
 from time import monotonic
@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client import CollectorRegistry
 
+from onpace.alerts.alert_log import ClickHouseAlertLog
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.explaining import Explainer, Question
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
@@ -22,6 +24,7 @@ from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import senders_for
 from onpace.alerts.staleness import Patience
+from onpace.alerts.why import Explanation
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
@@ -169,6 +172,24 @@ class AlertPart:
         if ends:
             return self.engine.preview(self.replay_now(max(ends)), live=False)
         return self.engine.preview(now())
+
+    def explain(self, rule: str, at: datetime | None, series: Mapping[str, str], period: Period | None) -> Explanation:
+        """Why the rule's alerts were as they were at `at`, by default now; read beside whatever the engine does.
+
+        Raises OnPaceError for what the rule does not have or is yet to come, and StoreUnavailable.
+        """
+        reader = Reader(self._store, self.catalog)
+        ends = [source.input_end for source in reader.sources().values() if source.input_end]
+        present = self.replay_now(max(ends)) if ends else now()
+        explainer = Explainer(
+            self.catalog,
+            reader,
+            ClickHouseHistory(self._store),
+            ClickHouseAlertLog(self._store),
+            patience=self._patience,
+            reports=Reports(self._store, self.catalog),
+        )
+        return explainer.explain(Question(rule, at or present, present, series, period, live=not ends))
 
     def scorecard(
         self, found: Evaluation, period: Period | None, owner: str | None = None, team: str | None = None
