@@ -38,8 +38,6 @@ def _when(rule: Rule, unit: str) -> str:
             word, amount = ("drop", rule.drop) if rule.drop else ("rise", rule.rise)
             effect = f" and {with_unit(rule.min_effect, unit)}" if rule.min_effect else ""
             return f"at a {word} of {_amount(amount, unit)}{effect} or more against {_AGAINST[rule.against]}"
-        case AnomalyRule():
-            return "on what is not usual"
         case PaceRule():
             return "when off track" if rule.at == "off_track" else "when at risk or off track"
         case AttainmentRule():
@@ -48,7 +46,7 @@ def _when(rule: Rule, unit: str) -> str:
         case NoDataRule():
             return f"after {format_duration(rule.after)} of silence" if rule.after else "when a report is overdue"
         case _:
-            return f"by {rule.when}"
+            return "on what is not usual"
 
 
 _AGAINST = {"previous": "the one before", "same_weekday": "the same weekday", "year_ago": "a year ago"}

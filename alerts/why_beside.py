@@ -21,9 +21,10 @@ def beside(
     """The changes of status of that series and period up to `at`, and of the targets that were for it."""
     series, period = place
     found = [
-        Entry(one.at, one.status.replace("_", " "), one.reason)
+        Entry(one.at, word, one.reason.removeprefix(f"{word}: "))
         for one in changes
         if (one.series, one.period) == (series, period)
+        for word in [one.status.replace("_", " ")]
     ]
     return [*found, *_targets(kpi, place, at, versions)]
 
