@@ -13,6 +13,7 @@ from onpace.config.checks_events import check_events
 from onpace.config.checks_kpis import check_kpis
 from onpace.config.checks_objectives import check_objectives
 from onpace.config.checks_owners import check_owners
+from onpace.config.checks_reports import check_reports
 from onpace.config.checks_rules import check_channels, check_rules
 from onpace.config.checks_waivers import check_waivers
 from onpace.config.declarations import Declarations, Declared, collect
@@ -82,6 +83,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     check_fiscal_objectives(found, sound.kpis, report)
     check_rules(found, sound, report)
     check_owners(found, report)
+    check_reports(found, report)
     check_waivers(found, report)
     return Catalog(
         events=with_reports(events, kpis.values()),
@@ -89,6 +91,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
         objectives=_models(found.objectives),
         channels=_models(found.channels),
         rules=_models(found.rules),
+        reports=_models(found.reports),
     )
 
 
