@@ -22,6 +22,7 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
 from onpace.alerts.states import Alert
@@ -60,6 +61,7 @@ class Engine:
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -69,6 +71,7 @@ class Engine:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._reports = reports
+        self._reporter = reporter
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -98,6 +101,8 @@ class Engine:
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
+        if notify and self._reporter:
+            self._reporter.send_due(evaluation)
         return evaluation
 
     def record_targets(self, now: datetime) -> None:

@@ -13,7 +13,7 @@ from onpace.config.calendar import FISCAL_GRAINS, Calendar, Period, period_conta
 from onpace.config.catalog import Catalog
 from onpace.config.scorecard_reports import ScorecardReport
 
-__all__ = ["due_before", "report_calendar", "shown_period"]
+__all__ = ["due_before", "report_calendar", "shown_period", "time_told"]
 
 _DAY = timedelta(days=1)
 _QUARTER_STARTS = (1, 4, 7, 10)
@@ -24,14 +24,15 @@ def due_before(plan: ScorecardReport, at: datetime) -> datetime:
     return next(_due(plan, at))
 
 
-def shown_period(plan: ScorecardReport, due: datetime, calendar: Calendar) -> Period:
-    """The period that holds the middle of the time since the report before: on the third of December, November."""
-    return period_containing(plan.grain, due - (due - report_before(plan, due)) / 2, calendar)
+def shown_period(plan: ScorecardReport, at: datetime, calendar: Calendar) -> Period:
+    """The period that holds the middle of the time that a report of `at` tells of: on December 3, November."""
+    return period_containing(plan.grain, at - time_told(plan, at) / 2, calendar)
 
 
-def report_before(plan: ScorecardReport, due: datetime) -> datetime:
-    """When it was due before."""
-    return due_before(plan, due - timedelta(microseconds=1))
+def time_told(plan: ScorecardReport, at: datetime) -> timedelta:
+    """How long the last one before `at` had been due after the one before it."""
+    last = due_before(plan, at)
+    return last - due_before(plan, last - timedelta(microseconds=1))
 
 
 def report_calendar(plan: ScorecardReport, catalog: Catalog) -> Calendar:

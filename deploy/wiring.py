@@ -20,6 +20,9 @@ from onpace.alerts.explaining import Explainer, Question
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
+from onpace.alerts.report_log import ClickHouseReportLog
+from onpace.alerts.report_text import ReportText
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import senders_for
@@ -28,6 +31,7 @@ from onpace.alerts.why import Explanation
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.settings import Settings
 from onpace.deploy.stores import now
 from onpace.ingest.deadletters import DeadLetter
@@ -164,7 +168,16 @@ class AlertPart:
             metrics=self._metrics,
             patience=self._patience,
             reports=Reports(self._store, self.catalog),
+            reporter=self._reporter(self.reader),
         )
+
+    def _reporter(self, reader: Reader) -> Reporter:
+        history, made = ClickHouseHistory(self._store), ClickHouseReportLog(self._store)
+        return Reporter(self.catalog, reader, history, made, self.dispatcher)
+
+    def report(self, plan: ScorecardReport, found: Evaluation) -> ReportText:
+        """What the report would say as of the evaluation. Raises StoreUnavailable."""
+        return self._reporter(Reader(self._store, self.catalog)).write(plan, found)
 
     def preview(self) -> Evaluation:
         """What an evaluation would find now; or, where the input was declared finished, as of its end."""
