@@ -38,6 +38,9 @@ IN_UNIT = ("value", "target", "expected", "gap")
 KINDS = {"page": "failure", "ticket": "warning", "info": "info"}
 """apprise's notify types, by severity: they choose the colour and the icon."""
 
+PAGE = 10_000
+"""Services whose messages may be so long show whole pages; chats that know some HTML (4,096 in Telegram) know no tables."""
+
 
 def check_apprise(channels: Iterable[Channel]) -> None:
     """Raises OnPaceError where a channel needs apprise and it is not installed."""
@@ -103,8 +106,9 @@ def _kind(one: Notification) -> str:
 
 
 def _formatted(one: Notification, text: str, service: NotifyBase) -> tuple[str, str]:
-    """A report as HTML, with its tables, where the service shows HTML; everything else as text."""
-    if one.state != "report" or str(service.resolve_format("html")) != "html":
+    """A report as HTML, with its tables, where the service takes pages of it, as mail does; everything else as text."""
+    pages = service.resolve_format().value == "html" and service.body_maxlen >= PAGE
+    if one.state != "report" or not pages:
         return text, "text"
     from apprise.conversion import markdown_to_html
 
