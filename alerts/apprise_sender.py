@@ -39,7 +39,7 @@ KINDS = {"page": "failure", "ticket": "warning", "info": "info"}
 """apprise's notify types, by severity: they choose the colour and the icon."""
 
 PAGE = 10_000
-"""Services whose messages may be so long show whole pages; chats that know some HTML (4,096 in Telegram) know no tables."""
+"""Services whose messages may be so long show whole pages; chats with some HTML (Telegram: 4,096) have no tables."""
 
 
 def check_apprise(channels: Iterable[Channel]) -> None:
