@@ -1,6 +1,7 @@
 """The alert engine: one evaluation reads, judges, steps, stores and then notifies, in this order.
 
-Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again.
+Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again. So are
+messages that could not be kept.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from onpace.alerts.reading import SeriesReader
 from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert
+from onpace.alerts.states import Alert, AlertId, told, untold
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
@@ -88,22 +89,19 @@ class Engine:
         self.record_targets(now)
         board, book = self._state()
         found, stepped = self._find(now, live=notify)
-        notifications = self._announce(stepped, found) if notify else []
-        evaluation = replace(found, alerts=tuple(stepped.alerts.values()))
-        if notifications:
-            self._notifier.submit(notifications)
-        self._store(board, book, evaluation)
+        # before anybody is told: whoever takes over after a kill sends the same messages, with the same keys
+        self._store(board, book, found)
+        self._book, self.latest = stepped, found
         if notify:
-            _log_steps(evaluation)
-        self._book, self.latest = stepped, evaluation
-        if notify:
-            self._notifier.refresh(self._firing(evaluation), now)
+            _log_steps(found)
+            self.latest = self._tell(stepped, found)
+            self._notifier.refresh(self._firing(self.latest), now)
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
         if notify and self._reporter:
-            self._reporter.send_due(evaluation)
-        return evaluation
+            self._reporter.send_due(self.latest)
+        return self.latest
 
     def record_targets(self, now: datetime) -> None:
         """Keep what the targets are from `now` on. Safe to repeat. Raises StoreUnavailable.
@@ -184,16 +182,21 @@ class Engine:
             self._history.save_alerts(alerts, evaluation.transitions, evaluation.now)
         board.learn(changed)
 
-    def _announce(self, stepped: AlertBook, found: Evaluation) -> list[Notification]:
-        """Messages about where alerts stand now, not about every step on the way; marks them as told."""
+    def _tell(self, stepped: AlertBook, found: Evaluation) -> Evaluation:
+        """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
+        known: dict[AlertId, Alert] = {}
         for identity, alert in stepped.alerts.items():
-            fires = alert.state == "firing"
-            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
+            if not untold(alert) or (alert.state == "firing" and not self._may_notify(alert, found.now)):
                 continue
             messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
-        return messages
+            known[identity] = told(alert)
+        if messages:
+            self._notifier.submit(messages)
+        if known:
+            self._history.save_alerts(list(known.values()), (), found.now)
+            stepped.alerts |= known
+        return replace(found, alerts=tuple(stepped.alerts.values()))
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
@@ -221,8 +224,8 @@ def _same(status: KpiStatus, known: KpiStatus | None) -> bool:
 
 
 def _log_steps(evaluation: Evaluation) -> None:
-    """What fires or has fired is worth a line; what only might have is not."""
-    for one in evaluation.transitions:
+    """Where an alert has come to is worth a line, if it fires or has fired; the steps on the way are in the store."""
+    for one in {step.alert.identity: step for step in evaluation.transitions}.values():
         say = log.info if "firing" in (one.before, one.alert.state) else log.debug
         say(
             "alert", rule=one.alert.rule, kpi=one.alert.kpi, series=dict(one.alert.series), period=one.alert.period,

@@ -90,7 +90,7 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
         key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
         channel=channel,
         state=state,
-        labels=_labels(alert),
+        labels=_labels(alert, catalog),
         annotations=_annotations(alert, catalog, evaluation),
         starts_at=alert.active_since or alert.fired_at or evaluation.now,
         ends_at=None if state == "firing" else ended,
@@ -98,12 +98,14 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
     )
 
 
-def _labels(alert: Alert) -> dict[str, str]:
+def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
+    kpi = catalog.kpis.get(alert.kpi)
     labels = {
         "alertname": alert.rule,
         "service": "onpace",
         "severity": alert.severity,
         "kpi": alert.kpi,
+        "owner": kpi.owner if kpi else "",
         "period": alert.period,
     }
     labels = {name: value for name, value in labels.items() if value}
@@ -115,7 +117,7 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
     status = _status(alert, evaluation)
     since = alert.active_since.strftime("%Y-%m-%d %H:%M UTC") if alert.active_since else ""
     about = [(kpi.title or kpi.name) if kpi else "Pipeline", series_words(alert.series), alert.period]
-    outcome = "" if alert.state == "firing" else "resolved: "
+    outcome = "" if alert.state in ("firing", "met", "missed") else "resolved: "
     found = {
         "summary": f"{' / '.join(part for part in about if part)}: {outcome}{alert.reason}",
         "since": since,

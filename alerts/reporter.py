@@ -65,7 +65,9 @@ class Reporter:
         return write_report(self._view(plan, found.now, found))
 
     def _look(self, plan: ScorecardReport, found: Evaluation) -> None:
-        due, last = due_before(plan, found.now), self._last.get(plan.name) or self._log.last(plan.name)
+        due, last = due_before(plan, found.now), self._last.get(plan.name)
+        if last is None or last.due < due:  # another engine may have been at it meanwhile
+            last = self._log.last(plan.name)
         if last is None or last.schedule != plan.schedule:  # what was due before it was in the KPI files is not sent
             self._keep(ReportRow(plan.name, plan.schedule, due, "begun", found.now))
         elif due <= last.due:

@@ -223,6 +223,8 @@ def _words(asked: Asked, stand: Stand, finding: Finding) -> str:
             return f"firing since {_moment(asked, stand.changed_at)}{_so_far(asked, stand, verdict)}"
         case "pending":
             return _pending(asked, stand, verdict)
+        case "met" | "missed":
+            return f"its period is over since {_moment(asked, stand.changed_at)}: {verdict.reason or stand.reason}"
         case _:
             return _quiet(asked, stand, finding)
 
@@ -311,7 +313,10 @@ def _entry(step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapp
     if step.state not in ("pending", "firing"):
         earlier = [one for one in steps if one.at < step.at]
         begun = stand_at(earlier, step.at).active_since
-    mine = tuple(one for one in told if one.starts_at == begun and one.state == step.state)
+    meant = "firing" if step.state == "firing" else "resolved"  # what is met or missed is told as an end
+    mine = (
+        tuple(one for one in told if one.starts_at == begun and one.state == meant) if step.state != "pending" else ()
+    )
     revised = _revised(step.value, values[step.at]) if step.at in values else ""
     return Entry(step.at, step.state, step.reason, step.value, revised, mine)
 

@@ -221,6 +221,12 @@ class MemoryHistory:
         found = [one for one, outcome in self.box.values() if outcome is None]
         return sorted(found, key=lambda one: (one.created_at, one.key))
 
+    def firing(self, channel: str) -> list[Notification]:
+        """What was last told and is no end."""
+        told = [one for one, outcome in self.box.values() if one.channel == channel and outcome != "rejected"]
+        last = {frozenset(one.labels.items()): one for one in sorted(told, key=lambda one: one.created_at)}
+        return [one for one in last.values() if one.state == "firing"]
+
     def put(self, notifications: Sequence[Notification]) -> None:
         """Keep them."""
         for one in notifications:

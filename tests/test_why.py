@@ -112,10 +112,8 @@ def test_a_period_that_is_over_is_asked_for_by_name() -> None:
     world = World(shop(), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
     world.run("2026-11-01 12:00", "2026-12-02")
     [found] = explained(world, "revenue-off-pace", at("2026-12-02"), period="2026-11").answers
-    assert found.words == (
-        "did not fire (it ended at 2026-12-01 00:00): missed: final 48,000 of 72,000; it fires when off track"
-    )
-    assert found.timeline[-2].what == "resolved"
+    assert found.words == "its period is over since 2026-12-01 00:00: missed: final 48,000 of 72,000"
+    assert [entry.what for entry in found.timeline[-2:]] == ["missed", "missed"]  # the alert, and the KPI
     assert [one.state for one in found.timeline[-2].told] == ["resolved"]
     with pytest.raises(OnPaceError, match="rule 'revenue-off-pace' has no target for 2027-01"):
         explained(world, "revenue-off-pace", at("2026-12-02"), period="2027-01")
