@@ -313,10 +313,9 @@ def _entry(step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapp
     if step.state not in ("pending", "firing"):
         earlier = [one for one in steps if one.at < step.at]
         begun = stand_at(earlier, step.at).active_since
-    meant = "firing" if step.state == "firing" else "resolved"  # what is met or missed is told as an end
-    mine = (
-        tuple(one for one in told if one.starts_at == begun and one.state == meant) if step.state != "pending" else ()
-    )
+    # what is met or missed is told as an end
+    meant = {"firing": "firing", "pending": "", "inactive": ""}.get(step.state, "resolved")
+    mine = tuple(one for one in told if one.starts_at == begun and one.state == meant)
     revised = _revised(step.value, values[step.at]) if step.at in values else ""
     return Entry(step.at, step.state, step.reason, step.value, revised, mine)
 

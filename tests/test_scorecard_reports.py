@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -328,6 +329,8 @@ def test_it_says_what_is_off_what_has_changed_and_what_fired(shop_reports: list[
     first, second, third = shop_reports
     assert second.annotations["text"] == (GOLDEN / "report.txt").read_text(encoding="utf-8")
     assert second.annotations["markdown"] == (GOLDEN / "report.md").read_text(encoding="utf-8")
+    page = (GOLDEN.parents[1] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    assert indent(f"{second.annotations['summary']}\n\n{second.annotations['text']}", "    ") in page
     assert "Since the last report" not in first.annotations["text"]
     assert "- better: Order size: off track → on track\n" in third.annotations["text"]
     assert "- none fired\n" in third.annotations["text"]

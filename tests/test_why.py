@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
@@ -88,6 +89,8 @@ def test_it_is_the_golden_text(november: World) -> None:
     """For a manager and an engineer."""
     text = why_text(explained(november, "revenue-off-pace", at("2026-11-12 12:00")))
     assert text == (GOLDEN / "why.txt").read_text(encoding="utf-8")
+    page = (GOLDEN.parents[1] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    assert indent(text, "    ") in page
 
 
 def test_the_same_is_there_as_json(november: World) -> None:
