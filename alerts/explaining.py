@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -36,6 +36,8 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 Steps = Mapping[Place, Sequence[Step]]
+Unheard = Callable[[Alert, datetime], str]
+"""Why an alert's messages are held back at an instant; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class Explainer:
         *,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        unheard: Unheard = lambda alert, at: "",  # noqa: ARG005 (nothing is held back)
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -77,6 +80,7 @@ class Explainer:
         self._log = log
         self._patience = patience or Patience()
         self._reports = reports
+        self._unheard = unheard
 
     def explain(self, question: Question) -> Explanation:
         """Why the rule's alerts were as they were then.
@@ -119,6 +123,9 @@ class Explainer:
             zone=kpi.zone if kpi else _UTC,
             unit=kpi.unit if kpi else "",
             held=self._held(rule, question) if rule else "",
+            unheard={
+                (alert.series, alert.period): words for alert in known if (words := self._unheard(alert, question.at))
+            },
             evaluated_to={(alert.series, alert.period): alert.evaluated_to for alert in known},
         )
 

@@ -25,17 +25,7 @@ from onpace.config.calendar import Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
 from onpace.config.kpi_entities import REPORT, Kpi
-from onpace.config.rules import (
-    AnomalyRule,
-    AttainmentRule,
-    ChangeRule,
-    NoDataRule,
-    PaceRule,
-    PeriodRule,
-    Rule,
-    ThresholdRule,
-    WindowRule,
-)
+from onpace.config.rules import AttainmentRule, NoDataRule, PeriodRule, Rule, WindowRule
 
 __all__ = ["Arrivals", "Hindsight"]
 
@@ -76,13 +66,11 @@ class Hindsight:
 
     def findings(self, rule: Rule, at: datetime, fired: Firing, period: Period | None = None) -> list[Finding]:
         """What the rule says of each of its series at `at`, in no order. Raises OnPaceError for a period it lacks."""
-        match rule:
-            case ThresholdRule() | ChangeRule() | AnomalyRule():
-                return list(self._windows(rule, at, fired))
-            case PaceRule() | AttainmentRule():
-                return list(self._periods(rule, at, fired, period))
-            case NoDataRule():
-                return [self._no_data(rule, at)]
+        if isinstance(rule, WindowRule):
+            return list(self._windows(rule, at, fired))
+        if isinstance(rule, PeriodRule):
+            return list(self._periods(rule, at, fired, period))
+        return [self._no_data(rule, at)]
 
     def values(self, rule: Rule, place: Place, instants: Sequence[datetime]) -> dict[datetime, float | None]:
         """What the rule sees today of the windows that ended then, or of the period up to then."""
@@ -90,15 +78,11 @@ class Hindsight:
         if not instants or any(value is None for _, value in series):
             return {}
         kpi = self._catalog.kpi(rule.kpi)
-        match rule:
-            case ThresholdRule() | ChangeRule() | AnomalyRule():
-                spans = [(window_start(rule.grain, at - _MICROSECOND, kpi.calendar), at) for at in instants]
-                where = {name: value for name, value in series if value is not None}
-                return dict(zip(instants, self._reader.values(kpi.name, spans, where), strict=True))
-            case PaceRule() | AttainmentRule():
-                return self._actuals(kpi, place, instants)
-            case _:
-                return {}
+        if isinstance(rule, WindowRule):
+            spans = [(window_start(rule.grain, at - _MICROSECOND, kpi.calendar), at) for at in instants]
+            where = {name: value for name, value in series if value is not None}
+            return dict(zip(instants, self._reader.values(kpi.name, spans, where), strict=True))
+        return self._actuals(kpi, place, instants) if isinstance(rule, PeriodRule) else {}
 
     def _actuals(self, kpi: Kpi, place: Place, instants: Sequence[datetime]) -> dict[datetime, float | None]:
         progress = self._progress(kpi, max(instants))
@@ -158,9 +142,9 @@ class Hindsight:
         return due_periods(kpi, first_event=first, now=at, recorded=self._recorded)
 
     def _looks_at(self, rule: PeriodRule, due: Due) -> bool:
-        """Pace is about all targets of a KPI, attainment about the headline."""
+        """Attainment is about the headline, the others about all targets of a KPI."""
         headline = self._catalog.kpi(rule.kpi).headline
-        if isinstance(rule, PaceRule):
+        if not isinstance(rule, AttainmentRule):
             return True
         return headline is not None and (target_series(headline), headline.grain) == (due.series, due.period.grain)
 

@@ -105,8 +105,8 @@ class Asked:
     unit: str = ""
     held: str = ""
     """Why its alerts were held as they were; empty where they were not."""
-    silenced: Mapping[Place, str] = field(default_factory=dict)
-    """Alerts that nobody is told about because of a silence or an acknowledgement, each with the reason."""
+    unheard: Mapping[Place, str] = field(default_factory=dict)
+    """Alerts whose messages are held back, each with the reason: a silence, an acknowledgement, another alert."""
     evaluated_to: Mapping[Place, datetime | None] = field(default_factory=dict)
     """How far each alert that the engine knows was looked at."""
 
@@ -274,17 +274,19 @@ def _why_not(asked: Asked, finding: Finding) -> str:
     seen = asked.evaluated_to[finding.place]
     if seen and finding.end and seen < finding.end:
         return f"the engine has looked at it up to {_moment(asked, seen)}"
-    return "late events came after it was looked at, and do not reopen what was judged"
+    return "late events came after the engine had judged it"
 
 
 def _telling(asked: Asked, place: Place, stand: Stand, told: Sequence[Told]) -> str:
-    mine = [one for one in told if one.starts_at == stand.active_since]
     if stand.state != "firing":
         return ""
+    mine = [one for one in told if one.starts_at == stand.active_since and one.state == "firing"]
+    unheard = asked.unheard.get(place, "")
     if mine:
-        return "; ".join(_message(asked, one) for one in mine if one.state == "firing")
-    if silence := asked.silenced.get(place, ""):
-        return f"nobody was told: {silence}"
+        others = [f"others were not: {unheard}"] if unheard else []
+        return "; ".join([*(_message(asked, one) for one in mine), *others])
+    if unheard:
+        return f"nobody was told: {unheard}"
     rule = asked.rule
     if rule is not None and not rule.notify:
         return "nobody is told: the rule names no channel under notify"

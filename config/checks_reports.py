@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from zoneinfo import available_timezones
 
 from onpace.config.calendar import FISCAL_GRAINS
+from onpace.config.catalog import Catalog
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
 from onpace.config.kpi import Objective
@@ -20,8 +21,11 @@ __all__ = ["check_reports"]
 Complaint = tuple[Keys, str]
 
 
-def check_reports(found: Declarations, report: Report) -> None:
-    """Report those that could never be sent, would be empty, or would tell others of what is individual."""
+def check_reports(found: Declarations, catalog: Catalog, report: Report) -> None:
+    """Report those that could never be sent, would be empty, or would tell others of what is individual.
+
+    `catalog` holds the KPIs that are sound.
+    """
     models = [*(one.model for one in found.kpis.values()), *(one.model for one in found.objectives.values())]
     subjects: list[Kpi | Objective] = [one for one in models if one is not None]
     whole = len(subjects) == len(models)
@@ -30,7 +34,7 @@ def check_reports(found: Declarations, report: Report) -> None:
             continue
         problems = [*_time_problems(plan), *_channel_problems(plan, found, subjects)]
         if whole:
-            problems += [*_whose_problems(plan, subjects), *_fiscal_problems(plan, found)]
+            problems += [*_whose_problems(plan, subjects), *_fiscal_problems(plan, catalog)]
         for keys, message in problems:
             report.add(declared.place.at(*keys), f"report '{name}': {message}")
 
@@ -80,7 +84,7 @@ def _whose_problems(plan: ScorecardReport, subjects: list[Kpi | Objective]) -> I
             yield (key,), f"no KPI or objective has {key} '{given}'{listed}"
 
 
-def _fiscal_problems(plan: ScorecardReport, found: Declarations) -> Iterator[Complaint]:
-    kpis = [one.model for one in found.kpis.values() if one.model]
-    if plan.grain in FISCAL_GRAINS and not any(kpi.observes and kpi.observes.has_fiscal_year for kpi in kpis):
+def _fiscal_problems(plan: ScorecardReport, catalog: Catalog) -> Iterator[Complaint]:
+    calendars = [kpi.observes for kpi in catalog.kpis.values() if kpi.observes]
+    if plan.grain in FISCAL_GRAINS and not any(calendar.has_fiscal_year for calendar in calendars):
         yield ("of",), f"of: {plan.of} needs a KPI whose calendar has fiscal_year_start, and there is none"

@@ -83,7 +83,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     check_fiscal_objectives(found, sound.kpis, report)
     check_rules(found, sound, report)
     check_owners(found, report)
-    check_reports(found, report)
+    check_reports(found, sound, report)
     check_waivers(found, report)
     return Catalog(
         events=with_reports(events, kpis.values()),

@@ -419,3 +419,20 @@ def test_a_preview_says_what_would_be_sent() -> None:
     found: Evaluation = world.look("2026-11-05 12:00")
     assert world.reporter.write(report(), found).summary == "The only KPI is on track."
     assert world.reports == []
+
+
+@pytest.mark.parametrize(
+    ("value", "kpis", "summary"),
+    [
+        (97.0, 1, "1 of 1 KPI is at risk: Revenue (2,910 of 3,000 EUR expected by now, 97 %)."),
+        (90.0, 2, "1 of 2 KPIs is off track: Revenue (2,700 of 3,000 EUR expected by now, 90 %); no data: Later."),
+        (100.0, 2, "1 of 2 KPIs has no data: Later."),
+    ],
+)
+def test_the_first_line_names_the_worst_first(value: float, kpis: int, summary: str) -> None:
+    """What is off track, then what is at risk, then what has no data."""
+    later = simple("later", title="Later", event="later", targets=[{"every": "month", "value": 1}])
+    events = hourly("2026-11-01", "2026-11-03", lambda _: value)
+    world = office(report(), *[simple(**MONTHLY), later][:kpis], events=events)
+    world.run("2026-11-01 00:00", "2026-11-02 06:00")
+    assert world.reporter.write(report(), world.engine.preview(at("2026-11-02 06:00"))).summary == summary

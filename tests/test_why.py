@@ -300,7 +300,7 @@ def test_late_events_are_told_apart_from_what_was_known() -> None:
     ]
     assert "Judged on the numbers as they are now" in explained(world, "low", at("2026-11-16 08:00")).notes[0]
     later = answered(world, "low", at("2026-11-16 09:00")).words
-    assert later.endswith("40 is below 60; late events came after it was looked at, and do not reopen what was judged")
+    assert later.endswith("40 is below 60; late events came after the engine had judged it")
 
 
 def test_outside_its_active_hours_nobody_is_told() -> None:
