@@ -14,6 +14,7 @@ import typer
 
 from onpace.config.errors import OnPaceError
 from onpace.deploy import (
+    cli_backtest,
     cli_events,
     cli_kpis,
     cli_library,
@@ -62,6 +63,7 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_rebuild.add_to(app)
     cli_report.add_to(app)
     cli_topics.add_to(app)
+    cli_backtest.add_to(app)
     return app
 
 
