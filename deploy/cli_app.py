@@ -23,6 +23,7 @@ from onpace.deploy import (
     cli_rebuild,
     cli_report,
     cli_scorecard,
+    cli_test,
     cli_topics,
 )
 from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
@@ -64,6 +65,7 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_report.add_to(app)
     cli_topics.add_to(app)
     cli_backtest.add_to(app)
+    cli_test.add_to(app)
     return app
 
 

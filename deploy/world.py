@@ -64,6 +64,7 @@ def temporary_store() -> Iterator[ClickHouse]:
     with tempfile.TemporaryDirectory(prefix="onpace-", ignore_cleanup_errors=True) as folder:
         store = ClickHouse.connect(ClickHouseSettings(), Path(folder))
         try:
+            store.command("SET max_threads = 1, max_insert_threads = 1")  # what is asked here is small
             migrate(store)
             yield store
         finally:
