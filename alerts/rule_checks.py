@@ -150,7 +150,7 @@ def status_problems(check: StatusCheck, suite: Suite, statuses: Iterable[KpiStat
     for name in ("actual", "expected"):
         wanted, got = getattr(check, name), getattr(found, name)
         if wanted is not None and not _equal(got, wanted):
-            yield f"{where}: expected {name} {_number(wanted)}, got {_number(got)}: {found.reason}"
+            yield f"{where}: {name} should be {_number(wanted)}, got {_number(got)}: {found.reason}"
     if check.reason is not None and check.reason not in found.reason:
         yield f"{where}: expected '{check.reason}' in the reason, got '{found.reason}'"
 
@@ -172,7 +172,7 @@ class _AlertView:
     def problems(self) -> Iterator[str]:
         check, where = self.check, f"at {_local(self.suite.instant(self.check.at), self.suite)}"
         if check.rule is None:
-            for alert in self.found.alerts:
+            for alert in sorted(self.found.alerts, key=lambda one: (one.rule, str(one.series), one.period)):
                 if alert.state == "firing":
                     about = f"{alert.rule}{_of(dict(alert.series))}"
                     yield f"{where}: expected nothing to fire, but {about} does: {alert.reason}"

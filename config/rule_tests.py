@@ -21,7 +21,17 @@ from onpace.config.loader import load_catalog
 from onpace.config.reports import Report
 from onpace.config.yaml_lines import Document, Place, read_document
 
-__all__ = ["AlertCheck", "RuleTest", "SentEvents", "StatusCheck", "Suite", "ValueCheck", "find_suites", "load_suite"]
+__all__ = [
+    "AlertCheck",
+    "RuleTest",
+    "SentEvents",
+    "StatusCheck",
+    "Suite",
+    "SuiteFile",
+    "ValueCheck",
+    "find_suites",
+    "load_suite",
+]
 
 MOST_EVENTS = 1_000_000
 PIPELINE = ("pipeline-stale", "pipeline-behind")
