@@ -13,7 +13,7 @@ from onpace.alerts.overdue import Late, overdue_verdict
 from onpace.alerts.reading import SeriesReader, SourceTimes
 from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
-from onpace.alerts.states import Alert, AlertId, step
+from onpace.alerts.states import Alert, AlertId, Outcome, concluded, step
 from onpace.alerts.status import KpiStatus, Labels, target_series
 from onpace.alerts.window_rules import read_windows
 from onpace.config.calendar import Grain, Period, window_start
@@ -147,6 +147,9 @@ class AlertBook:
             if alert.evaluated_to is None and status.final:
                 continue
             verdict = period_verdict(rule, status, firing=alert.state == "firing")
+            if status.final and status.status in ("met", "missed"):
+                self._conclude(alert, status.status, verdict, status.as_of, look.now)
+                continue
             if verdict.breached:
                 alert = self._catch_up(rule, alert, status, look)
             keep = _NOT_KEPT if status.final else rule.keep
@@ -155,6 +158,14 @@ class AlertBook:
                 self.alerts.pop(alert.identity, None)
             else:
                 self.alerts[alert.identity] = replace(alert, evaluated_to=status.as_of)
+
+    def _conclude(self, alert: Alert, outcome: Outcome, verdict: Verdict, ended: datetime, now: datetime) -> None:
+        """The period has ended; late events may turn its outcome later on."""
+        value, reason = verdict.value, verdict.reason
+        after = concluded(alert, outcome, value=value, reason=reason, ended=ended, now=now)
+        if after.state != alert.state:
+            self.transitions.append(Transition(after, alert.state, after.resolved_at or ended, verdict.inputs))
+        self.alerts[alert.identity] = replace(after, evaluated_to=ended)
 
     def _catch_up(self, rule: PeriodRule, alert: Alert, status: KpiStatus, look: Look) -> Alert:
         """Look at earlier points within `for`, where nobody looked then: after a pause, or at the end of a replay."""

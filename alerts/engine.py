@@ -25,7 +25,7 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert, AlertId
+from onpace.alerts.states import Alert, AlertId, told, untold
 from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
@@ -180,18 +180,17 @@ class Engine:
     def _tell(self, stepped: AlertBook, found: Evaluation) -> Evaluation:
         """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
-        told: dict[AlertId, Alert] = {}
+        known: dict[AlertId, Alert] = {}
         for identity, alert in stepped.alerts.items():
-            fires = alert.state == "firing"
-            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
+            if not untold(alert) or (alert.state == "firing" and not self._may_notify(alert, found.now)):
                 continue
             messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            told[identity] = replace(alert, notified="firing" if fires else "resolved")
+            known[identity] = told(alert)
         if messages:
             self._notifier.submit(messages)
-        if told:
-            self._history.save_alerts(list(told.values()), (), found.now)
-            stepped.alerts |= told
+        if known:
+            self._history.save_alerts(list(known.values()), (), found.now)
+            stepped.alerts |= known
         return replace(found, alerts=tuple(stepped.alerts.values()))
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:

@@ -20,6 +20,9 @@ class EngineMetrics:
         self.heartbeat = Gauge(
             "onpace_engine_heartbeat_timestamp_seconds", "When the alert engine last evaluated.", registry=registry
         )
+        self.leader = Gauge(
+            "onpace_engine_leader", "1 on the engine that evaluates, 0 on those that stand by.", registry=registry
+        )
         self.evaluation = Histogram(
             "onpace_engine_evaluation_seconds", "How long one evaluation took.", registry=registry
         )

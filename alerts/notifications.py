@@ -116,7 +116,7 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
     status = _status(alert, evaluation)
     since = alert.active_since.strftime("%Y-%m-%d %H:%M UTC") if alert.active_since else ""
     about = [(kpi.title or kpi.name) if kpi else "Pipeline", series_words(alert.series), alert.period]
-    outcome = "" if alert.state == "firing" else "resolved: "
+    outcome = "" if alert.state in ("firing", "met", "missed") else "resolved: "
     found = {
         "summary": f"{' / '.join(part for part in about if part)}: {outcome}{alert.reason}",
         "since": since,
