@@ -7,6 +7,7 @@ messages that could not be kept.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
+from onpace.alerts.covering import covering, in_order
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
@@ -23,12 +25,14 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
 from onpace.alerts.silence_store import SilenceReader
 from onpace.alerts.silences import Quiet, Telling, settled, unsettled
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert, AlertId
+from onpace.alerts.states import Alert, AlertId, is_news
 from onpace.alerts.status import KpiStatus
+from onpace.alerts.telling import held_back
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
@@ -64,6 +68,7 @@ class Engine:
         patience: Patience | None = None,
         reports: ReportSource | None = None,
         silences: SilenceReader | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -74,6 +79,7 @@ class Engine:
         self._patience = patience or Patience()
         self._reports = reports
         self._silences = silences
+        self._reporter = reporter
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -100,6 +106,8 @@ class Engine:
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
+        if notify and self._reporter:
+            self._reporter.send_due(self.latest)
         return self.latest
 
     def record_targets(self, now: datetime) -> None:
@@ -151,7 +159,7 @@ class Engine:
         judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
         late = late_reports(self._catalog, self._reports.overdue(now)) if self._reports else {}
         statuses = with_guardrails(self._catalog, with_reasons(judged, late), board.known)
-        return Look(now, progress, statuses, sources, stale, live, self._patience, late)
+        return Look(now, progress, statuses, sources, stale, live, self._patience, late, board.forecasts)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -177,6 +185,7 @@ class Engine:
             transitions=tuple(stepped.transitions),
             stale=look.stale,
             late=look.late,
+            forecasts=look.forecasts,
         )
 
     def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:
@@ -184,7 +193,7 @@ class Engine:
         before: list[Status | None] = [
             known.status if (known := board.known(status.key)) else None for status in changed
         ]
-        alerts = [alert for alert in evaluation.alerts if alert != book.alerts.get(alert.identity)]
+        alerts = [alert for alert in evaluation.alerts if is_news(alert, book.alerts.get(alert.identity))]
         if changed:
             self._history.save_statuses(changed, before)
         if alerts or evaluation.transitions:
@@ -195,15 +204,20 @@ class Engine:
         """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
-        for identity, alert in stepped.alerts.items():
-            if settled(alert):
-                continue
-            telling = found.quiet.telling(alert, in_hours=self._may_notify(alert, found.now))
+        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_notify(alert, found.now))
+        found = replace(found, held=Counter(rule for rule, *_ in held))
+        after = dict(stepped.alerts)
+        kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
+        open_ = [alert for alert in after.values() if not settled(alert) and alert.identity not in held]
+        for alert in in_order(open_, kinds):
+            covered = covering(alert, after.values(), self._direct) is not None
+            in_hours = self._may_notify(alert, found.now)
+            telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
             for channel in self._hearing(telling):
                 note = "" if self._is_manager(channel) else telling.note
                 messages.append(with_note(compose(telling.alert, channel, self._catalog, found), note))
             if telling.alert != alert:
-                known[identity] = telling.alert
+                after[alert.identity] = known[alert.identity] = telling.alert
         if messages:
             self._notifier.submit(messages)
         if known:
@@ -235,10 +249,17 @@ class Engine:
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
 
+    def _direct(self, alert: Alert) -> frozenset[str]:
+        return frozenset(name for name in self._channels(alert) if not self._is_manager(name))
+
     def _firing(self, evaluation: Evaluation) -> list[Notification]:
+        """What is told to Alertmanagers again."""
         told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
         return [
-            compose(alert, channel, self._catalog, evaluation) for alert in told for channel in self._channels(alert)
+            compose(alert, channel, self._catalog, evaluation)
+            for alert in told
+            for channel in self._channels(alert)
+            if self._is_manager(channel)
         ]
 
 

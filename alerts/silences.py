@@ -95,8 +95,9 @@ class Quiet:
             return "silenced"
         return "acknowledged" if self.acknowledgement(alert) else ""
 
-    def telling(self, alert: Alert, *, in_hours: bool) -> Telling:
-        """Who is told now. `in_hours`: within the rule's active hours, which hold back what fires and not what ends."""
+    def telling(self, alert: Alert, *, in_hours: bool, covered: bool = False) -> Telling:
+        """Who is told now. `in_hours`: within the rule's active hours, which hold back what fires and not what ends.
+        `covered`: people were told of it by another alert."""
         fires = alert.state == "firing"
         allowed = in_hours or not fires
         managers = allowed and untold(alert)
@@ -107,7 +108,7 @@ class Quiet:
             return Telling(_released(alert), managers, people=False)
         if silence := self.silencing(alert):
             return Telling(replace(alert, held_by=silence.id, held_words=silence.words), managers, people=False)
-        if not allowed:
+        if covered or not allowed:
             return Telling(alert, managers, people=False)
         known = self.acknowledgement(alert)
         notes = [self._ended(alert), f"acknowledged by {known.by}{_reason(known.why)}" if known else ""]
