@@ -16,19 +16,16 @@ from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict, severi
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
 from onpace.alerts.states import Alert, AlertId, Outcome, concluded, step
 from onpace.alerts.status import KpiStatus, Labels, target_series
-from onpace.alerts.window_rules import read_windows
+from onpace.alerts.window_alerts import WindowAlerts
 from onpace.config.calendar import Grain, Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import REPORT
 from onpace.config.rules import (
-    AnomalyRule,
     AttainmentRule,
-    ChangeRule,
     ForecastRule,
     NoDataRule,
     PaceRule,
     PeriodRule,
-    ThresholdRule,
     WindowRule,
 )
 
@@ -41,9 +38,6 @@ BEHIND_RULE = "pipeline-behind"
 """The built-in rule that stands in for everything while the pipeline is behind; one alert, however many sources."""
 
 PIPELINE_RULES = (STALE_RULE, BEHIND_RULE)
-
-MAX_WINDOWS = 10_000
-"""How far back, in windows of an hour or less, a rule that was never evaluated looks."""
 
 _NOT_KEPT = timedelta()
 
@@ -77,18 +71,20 @@ class AlertBook:
         self._board = board
         self.alerts: dict[AlertId, Alert] = {alert.identity: alert for alert in alerts}
         self.transitions: list[Transition] = []
+        self._windows = WindowAlerts(catalog, reader, self.alerts.values())
 
     def copy(self) -> AlertBook:
         """The same alerts, to be stepped on."""
-        return AlertBook(self._catalog, self._reader, self._board, self.alerts.values())
+        other = AlertBook(self._catalog, self._reader, self._board, self.alerts.values())
+        other._windows = self._windows.copy()
+        return other
 
     def step_all(self, look: Look) -> None:
         """Step every alert of every rule. A KPI with a stale source is left alone, but for its no_data rules."""
         self._end_orphans(look.now)
+        self.transitions += self._windows.step(self.alerts, look.now, look.progress, self._advance)
         for rule in self._catalog.rules.values():
             match rule:
-                case ThresholdRule() | ChangeRule() | AnomalyRule():
-                    self._windows(rule, look)
                 case PaceRule() | AttainmentRule() | ForecastRule():
                     self._periods(rule, look)
                 case NoDataRule() if look.live:
@@ -111,33 +107,6 @@ class AlertBook:
             kept = f" (fires until {after.good_since + keep:%Y-%m-%d %H:%M} UTC)" if after.good_since else ""
             after = replace(after, value=verdict.value, reason=verdict.reason + kept)
         return after
-
-    def _windows(self, rule: WindowRule, look: Look) -> None:
-        gate = rule.min_volume.kpi if rule.min_volume else rule.kpi
-        own, other = look.progress[rule.kpi], look.progress[gate]
-        if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
-            return
-        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), self._catalog.kpi(rule.kpi).calendar)
-        since = self._evaluated_to(rule) or own.first_event
-        if (width := rule.grain.step) is not None:
-            since = max(since, complete_to - width * MAX_WINDOWS)
-        if since >= complete_to:
-            return
-        span = (since, complete_to)
-        found = read_windows(self._catalog, self._reader, rule, span, first_event=own.first_event)
-        for key, windows in found.items():
-            series = tuple(zip(rule.by, key, strict=True))
-            alert = self._alert(Alert(rule.name, rule.kpi, series, severity=rule.severity))
-            for point in windows.points:
-                seen = point.window_end <= (alert.evaluated_to or since)
-                if point.complete and point.window_end <= complete_to and not seen:
-                    verdict = windows.verdict(point, firing=alert.state == "firing")
-                    alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end, keep=rule.keep)
-            self.alerts[alert.identity] = replace(alert, evaluated_to=complete_to)
-
-    def _evaluated_to(self, rule: WindowRule) -> datetime | None:
-        seen = [alert.evaluated_to for alert in self.alerts.values() if alert.rule == rule.name and alert.evaluated_to]
-        return max(seen, default=None)
 
     def _periods(self, rule: PeriodRule, look: Look) -> None:
         for status in look.statuses:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -14,10 +14,11 @@ from onpace.alerts.forecasts import forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
+from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.privacy import for_owner
 
-__all__ = ["Notification", "compose", "leading_words", "series_words"]
+__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
     state: Literal["firing", "resolved"] = "firing" if alert.state == "firing" else "resolved"
     ended = alert.resolved_at or alert.evaluated_to or evaluation.now
     moment = alert.fired_at if state == "firing" else ended
-    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, str(moment), channel]
+    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
     return Notification(
         key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
         channel=channel,
@@ -96,6 +97,20 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
         ends_at=None if state == "firing" else ended,
         created_at=evaluation.now,
     )
+
+
+def _moment(alert: Alert, at: datetime | None) -> str:
+    """What tells the states of an alert apart: when, and what was corrected since, for that may come to the same."""
+    return f"{at}#{alert.corrections}" if alert.corrections else str(at)
+
+
+def with_note(one: Notification, note: str) -> Notification:
+    """The message with what is to be said of a silence or an acknowledgement."""
+    if not note:
+        return one
+    words = f"{note[0].upper()}{note[1:]}"
+    said = {"note": words, "description": f"{one.annotations.get('description', '')} {words}.".strip()}
+    return replace(one, annotations={**one.annotations, **said})
 
 
 def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
@@ -124,6 +139,7 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
         "unit": kpi.unit if kpi else "",
         "value": format_value(alert.value) if alert.value is not None else "",
         "leading": leading_words(catalog, evaluation, alert.kpi),
+        "more": more_words(evaluation.held.get(alert.rule, 0)) if alert.state == "firing" else "",
     }
     if status:
         aim = _aim(status)
@@ -160,6 +176,8 @@ def _sentence(found: Mapping[str, str]) -> str:
         sentences.append(f"Since {found['since']}")
     if found["leading"]:
         sentences.append(f"Leading: {found['leading']}")
+    if found["more"]:
+        sentences.append(found["more"])
     return ". ".join(sentences) + "."
 
 

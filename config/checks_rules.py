@@ -15,6 +15,7 @@ from onpace.config.checks_rule_kinds import (
     attainment_problems,
     change_problems,
     forecast_problems,
+    threshold_problems,
 )
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
@@ -113,7 +114,7 @@ def _check_kind(rule: Rule, catalog: Catalog, place: Place, subject: str, report
 def _kind_problems(rule: Rule, kpi: Kpi | None, catalog: Catalog) -> Iterator[Complaint]:
     match rule:
         case ThresholdRule():
-            yield from (("", message) for message in _bound_problems(rule))
+            yield from threshold_problems(rule, kpi)
         case ChangeRule():
             yield from change_problems(rule, kpi)
         case AnomalyRule():
@@ -132,19 +133,6 @@ def _only_reported(kpi: Kpi, catalog: Catalog) -> bool:
     return set(catalog.event_types(kpi)) == {REPORT}
 
 
-def _bound_problems(rule: ThresholdRule) -> Iterator[str]:
-    if (rule.below is None) == (rule.above is None):
-        yield "a threshold needs either below or above"
-        return
-    clear = rule.clear
-    if clear is None:
-        return
-    if rule.below is not None and (clear.below is not None or clear.above is None or clear.above < rule.below):
-        yield f"clear must be above, and at least {rule.below:g}, as in clear: {{above: {rule.below:g}}}"
-    if rule.above is not None and (clear.above is not None or clear.below is None or clear.below > rule.above):
-        yield f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
-
-
 def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place, subject: str, report: Report) -> None:
     """The grain and the dimensions of a rule must be there in its KPI and in its volume."""
     volume = catalog.kpis.get(rule.min_volume.kpi) if rule.min_volume else None
@@ -159,6 +147,8 @@ def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place
             if name not in dimensions:
                 hint = did_you_mean(name, dimensions)
                 report.add(place.at("by", index), f"{subject}: '{name}' is no dimension of kpi '{other.name}'{hint}")
+    if "max_alerts" in rule.model_fields_set and not rule.by:
+        report.add(place.at("max_alerts"), f"{subject}: max_alerts is for rules with `by`: add dimensions, or drop it")
     if volume and volume.calendar.frame != kpi.calendar.frame:
         differs = "follows another time zone" if volume.timezone != kpi.timezone else "has other weeks or fiscal years"
         report.add(place.at("min_volume"), f"{subject}: kpi '{volume.name}' {differs} than '{kpi.name}'")

@@ -49,6 +49,10 @@ Share = Annotated[
 ]
 
 
+MAX_ALERTS = 20
+"""Of so many series of a rule people are told unless it says otherwise."""
+
+
 class Channel(Model):
     """Where notifications go."""
 
@@ -104,6 +108,8 @@ class ThresholdRule(RuleCommon):
     clear: Clear | None = None
     grain: Grain = Grain.HOUR
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -120,6 +126,8 @@ class ChangeRule(RuleCommon):
     """So much, in the KPI's unit, the difference must be as well."""
     grain: Grain = Grain.DAY
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -138,6 +146,8 @@ class AnomalyRule(RuleCommon):
     """So much, in the KPI's unit, the value must be off as well."""
     grain: Grain = Grain.DAY
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
