@@ -170,12 +170,10 @@ class Spans:
         seconds = "toInt64(toUnixTimestamp(window_start))"
         condition = f"window_start >= toDateTime({edges[0]}, 'UTC') AND window_start < toDateTime({edges[-1]}, 'UTC')"
         merged = _merged_by(term, dims, f"roundDown({seconds}, CAST({edges}, 'Array(Int64)'))", condition)
-        bounds = f"CAST({starts}, 'Array(Int64)'), CAST({ends}, 'Array(Int64)')"  # walked along, not indexed: that is n³
-        inside = "(i, opens, closes) -> Start >= opens AND Start < closes"
-        return (
-            f"SELECT arrayJoin(arrayFilter({inside}, range(1, {len(starts) + 1}), {bounds})) AS Span, * EXCEPT (Start)\n"
-            f"  FROM ({merged})"
-        )
+        # the arrays are walked along: to index them would copy all of each, for each stretch of each row
+        arrays = ", ".join(f"CAST({part}, 'Array(Int64)')" for part in (starts, ends))
+        inside = f"arrayFilter((i, opens, closes) -> Start >= opens AND Start < closes, range(1, {len(starts) + 1}), {arrays})"
+        return f"SELECT arrayJoin({inside}) AS Span, * EXCEPT (Start)\n  FROM ({merged})"
 
 
 Placement = Windows | Spans
