@@ -23,6 +23,7 @@ from onpace.config.kpi import (
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rules import Channel, Rule
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.silences import PlannedSilence
 from onpace.config.uses_schema import LibraryKpi
 
@@ -71,6 +72,7 @@ class _File(Model):
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
     silences: tuple[PlannedSilence, ...] | None = None
+    reports: tuple[ScorecardReport, ...] | None = None
     waive: tuple[Waiver, ...] | None = None
 
 

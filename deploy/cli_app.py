@@ -24,6 +24,7 @@ from onpace.deploy import (
     cli_scorecard,
     cli_silences,
     cli_topics,
+    cli_why,
 )
 from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
 from onpace.deploy.stores import catalog_of
@@ -64,6 +65,7 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_report.add_to(app)
     cli_silences.add_to(app)
     cli_topics.add_to(app)
+    cli_why.add_to(app)
     return app
 
 
