@@ -172,7 +172,8 @@ class Spans:
         merged = _merged_by(term, dims, f"roundDown({seconds}, CAST({edges}, 'Array(Int64)'))", condition)
         # the arrays are walked along: to index them would copy all of each, for each stretch of each row
         arrays = ", ".join(f"CAST({part}, 'Array(Int64)')" for part in (starts, ends))
-        inside = f"arrayFilter((i, opens, closes) -> Start >= opens AND Start < closes, range(1, {len(starts) + 1}), {arrays})"
+        holds = "(i, opens, closes) -> Start >= opens AND Start < closes"
+        inside = f"arrayFilter({holds}, range(1, {len(starts) + 1}), {arrays})"
         return f"SELECT arrayJoin({inside}) AS Span, * EXCEPT (Start)\n  FROM ({merged})"
 
 
