@@ -6,7 +6,16 @@ from onpace.alerts.changes import with_unit
 from onpace.alerts.status import format_value
 from onpace.config.amounts import Amount
 from onpace.config.durations import format_duration
-from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.rules import (
+    AnomalyRule,
+    AttainmentRule,
+    ChangeRule,
+    ForecastRule,
+    NoDataRule,
+    PaceRule,
+    Rule,
+    ThresholdRule,
+)
 
 __all__ = ["asks", "rule_words"]
 
@@ -43,6 +52,8 @@ def _when(rule: Rule, unit: str) -> str:
         case AttainmentRule():
             side, bound = ("below", rule.below) if rule.below is not None else ("above", rule.above)
             return f"{side} {(bound or 0.0) * 100:.4g} % of the target"
+        case ForecastRule():
+            return f"at {rule.probability * 100:.4g} % likely to miss the target"
         case NoDataRule():
             return f"after {format_duration(rule.after)} of silence" if rule.after else "when a report is overdue"
         case _:
