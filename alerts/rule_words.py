@@ -13,6 +13,7 @@ from onpace.config.rules import (
     ForecastRule,
     NoDataRule,
     PaceRule,
+    PeriodRule,
     Rule,
     ThresholdRule,
 )
@@ -47,6 +48,16 @@ def _when(rule: Rule, unit: str) -> str:
             word, amount = ("drop", rule.drop) if rule.drop else ("rise", rule.rise)
             effect = f" and {with_unit(rule.min_effect, unit)}" if rule.min_effect else ""
             return f"at a {word} of {_amount(amount, unit)}{effect} or more against {_AGAINST[rule.against]}"
+        case PaceRule() | AttainmentRule() | ForecastRule():
+            return _about_target(rule)
+        case NoDataRule():
+            return f"after {format_duration(rule.after)} of silence" if rule.after else "when a report is overdue"
+        case _:
+            return "on what is not usual"
+
+
+def _about_target(rule: PeriodRule) -> str:
+    match rule:
         case PaceRule():
             return "when off track" if rule.at == "off_track" else "when at risk or off track"
         case AttainmentRule():
@@ -54,10 +65,6 @@ def _when(rule: Rule, unit: str) -> str:
             return f"{side} {(bound or 0.0) * 100:.4g} % of the target"
         case ForecastRule():
             return f"at {rule.probability * 100:.4g} % likely to miss the target"
-        case NoDataRule():
-            return f"after {format_duration(rule.after)} of silence" if rule.after else "when a report is overdue"
-        case _:
-            return "on what is not usual"
 
 
 _AGAINST = {"previous": "the one before", "same_weekday": "the same weekday", "year_ago": "a year ago"}
