@@ -2,15 +2,15 @@
 
 **What adds up** (counts, sums): contribution = now − reference; the contributions add up to the gap.
 
-**Ratios** are weighted means of their segments' ratios: R = Σ w r, with w a segment's share of the denominator. Their gap is
-taken apart as Kitagawa does ("Components of a Difference Between Two Rates", JASA 50, 1955), at the mean of both sides, so
-that neither effect gets what is due to both:
+**Ratios** are weighted means of their segments' ratios: R = Σ w r, with w a segment's share of the denominator.
+Their gap is taken apart as Kitagawa does ("Components of a Difference Between Two Rates", JASA 50, 1955), at the mean
+of both sides, so that neither effect gets what is due to both:
 
     rate = (w_now + w_ref) / 2 × (r_now − r_ref)
     mix  = (w_now − w_ref) × ((r_now + r_ref) / 2 − (R_now + R_ref) / 2)
 
-Both add up to R_now − R_ref. The second term of `mix` adds up to nothing: it makes a segment that grows count by whether
-it lies above or below the whole.
+Both add up to R_now − R_ref. The second term of `mix` adds up to nothing: it makes a segment that grows count by
+whether it lies above or below the whole.
 
 **The reference** is the same stretch in earlier periods or windows, added up per segment, and scaled as a whole to what
 is expected of the total: it says how a total splits, the rule or target how much it should be.
@@ -56,6 +56,8 @@ class Breakdown:
     now: float
     reference: float
     ratio: bool
+    scaled: bool = False
+    """Whether the reference is what is expected, and not what was."""
 
     @property
     def gap(self) -> float:
@@ -99,7 +101,7 @@ def breakdown(
     if factor is None or whole is None:
         return None
     split = _ratios if ratio else _amounts
-    return Breakdown(dimension, tuple(split(now, pooled, factor)), whole, aim, ratio)
+    return Breakdown(dimension, tuple(split(now, pooled, factor)), whole, aim, ratio, expected is not None)
 
 
 def _summed(portions: Portions) -> tuple[float, float]:
@@ -141,7 +143,7 @@ def _ratios(now: Portions, past: Portions, factor: float) -> list[Contribution]:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """A segment now, or in the reference: its weight, its ratio, and weight × ratio, which is there without a weight too."""
+    """A segment now, or in the reference. `product` is weight × ratio, and is there without a weight as well."""
 
     weight: float
     ratio: float | None

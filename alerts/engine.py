@@ -15,6 +15,7 @@ import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
@@ -60,6 +61,7 @@ class Engine:
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -69,6 +71,7 @@ class Engine:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._reports = reports
+        self._evidence = evidence
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -186,7 +189,7 @@ class Engine:
             fires = alert.state == "firing"
             if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
                 continue
-            messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
+            messages += self._messages(alert, found)
             stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
         return messages
 
@@ -205,9 +208,13 @@ class Engine:
 
     def _firing(self, evaluation: Evaluation) -> list[Notification]:
         told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
-        return [
-            compose(alert, channel, self._catalog, evaluation) for alert in told for channel in self._channels(alert)
-        ]
+        return [message for alert in told for message in self._messages(alert, evaluation)]
+
+    def _messages(self, alert: Alert, evaluation: Evaluation) -> list[Notification]:
+        """One a channel; the evidence is read only for what somebody hears of."""
+        channels = self._channels(alert)
+        evidence = self._evidence.about(alert, evaluation) if self._evidence and channels else None
+        return [compose(alert, channel, self._catalog, evaluation, evidence) for channel in channels]
 
 
 def _same(status: KpiStatus, known: KpiStatus | None) -> bool:

@@ -49,10 +49,12 @@ def _quotient(catalog: Catalog, kpi: DerivedKpi) -> RatioKpi | None:
     tree = parse_kpi_expression(kpi.expr).tree
     while isinstance(tree, exp.Paren):
         tree = tree.this
-    numerator, denominator = (
-        (column_name(tree.this), column_name(tree.expression)) if isinstance(tree, exp.Div) else ("", "")
-    )
+    if not isinstance(tree, exp.Div):
+        return None
+    numerator, denominator = column_name(tree.this), column_name(tree.expression)
     if numerator not in catalog.kpis or denominator not in catalog.kpis:  # an offset is no KPI's name
         return None
     own = {name: getattr(kpi, name) for name in KpiCommon.model_fields}
-    return RatioKpi(**own | {"type": "ratio", "numerator": numerator, "denominator": denominator})
+    return RatioKpi.model_construct(
+        **own, type="ratio", numerator=numerator, denominator=denominator, min_denominator=None
+    )

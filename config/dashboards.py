@@ -1,4 +1,4 @@
-"""Addresses of dashboards, with places for what a message is about: `https://grafana/d/sales?from={from}&to={to}`. Pure."""
+"""Addresses of dashboards, with places for what a message is about: `https://grafana/d/x?from={from}&to={to}`. Pure."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
@@ -120,6 +121,14 @@ def _crash_point(place: str | None) -> Callable[[str], None]:
     return crash
 
 
+def dashboard_url(settings: Settings) -> str | None:
+    """What messages link to unless the KPI says otherwise: by default the status page, where its address is known."""
+    web = settings.web
+    if settings.engine.dashboard_url or web.host in ("0.0.0.0", "::") or not web.port:
+        return settings.engine.dashboard_url
+    return f"http://{f'[{web.host}]' if ':' in web.host else web.host}:{web.port}/"
+
+
 class AlertPart:
     """The alert engine with its reader, history and notifiers."""
 
@@ -135,6 +144,7 @@ class AlertPart:
         self._store = store
         self._metrics = metrics
         self._private_webhooks = settings.engine.private_webhooks
+        self._dashboard_url = dashboard_url(settings)
         self._patience = Patience(settings.engine.behind, settings.engine.pipeline_hold)
         self.changed = asyncio.Event()
         """Set when there is something to evaluate at once."""
@@ -161,6 +171,7 @@ class AlertPart:
             metrics=self._metrics,
             patience=self._patience,
             reports=Reports(self._store, self.catalog),
+            evidence=Evidence(self.catalog, self.reader, self._dashboard_url),
         )
 
     def preview(self) -> Evaluation:

@@ -19,7 +19,7 @@ __all__ = ["NAMED", "Portions", "read_segments"]
 
 Span = tuple[datetime, datetime]
 Portions = dict[tuple[str | None, ...], tuple[float, float]]
-"""(dimension value,) -> amount and what it is divided by (0 where it adds up by itself); () is all that is not named."""
+"""(dimension value,) -> amount and what it is divided by (0 where it adds up by itself); () is the rest."""
 NAMED = 500
 """So many values of a dimension are told apart, the largest of them; the others are one."""
 
@@ -42,22 +42,20 @@ def read_segments(
         return found
     given = {name: value for name, value in where.items() if value is not None}
     nulls = [name for name in where if name not in given]
-    sql = _segments_sql(catalog, kpi, spans, dimension, list(given), nulls)
+    sql = _segments_sql(catalog, kpi, spans, [dimension, *nulls], list(given))
     parameters: dict[str, object] = {f"where_{name}": value for name, value in given.items()}
     for place, named, segment, amount, divisor in store.query(sql, parameters):
         found[int(place) - 1][(segment,) if named else ()] = (float(amount), float(divisor))
     return found
 
 
-def _segments_sql(
-    catalog: Catalog, kpi: Kpi, spans: Sequence[Span], dimension: str, where: Sequence[str], nulls: Sequence[str]
-) -> str:
+def _segments_sql(catalog: Catalog, kpi: Kpi, spans: Sequence[Span], by: Sequence[str], where: Sequence[str]) -> str:
+    """By the first dimension of `by`, where the others are null."""
     fraction, adds = fraction_of(catalog, kpi), adds_up(catalog, kpi)
     placement = Spans(partial(_spans_of, spans, kpi.calendar))
-    by = [dimension, *nulls]
     merged = merged_select(catalog, fraction or kpi, placement, by, where, leaf_parts=not (adds or fraction))
     amount, divisor = ("value", "0") if adds else ("numerator", "denominator")
-    only = " AND ".join(f"isNull(`{name}`)" for name in nulls) or "1"
+    only = " AND ".join(f"isNull(`{name}`)" for name in by[1:]) or "1"
     # capital letters: no dimension can have such a name
     return f"""SELECT Span, Place <= {NAMED} AS Named, if(Named, Segment, NULL) AS Shown, sum(Amount), sum(Divisor)
 FROM (
@@ -65,7 +63,7 @@ FROM (
   FROM (
     SELECT *, max(greatest(abs(Amount), abs(Divisor))) OVER (PARTITION BY Segment) AS Size
     FROM (
-      SELECT Span, `{dimension}` AS Segment, ifNull({amount}, 0.) AS Amount, toFloat64(ifNull({divisor}, 0)) AS Divisor
+      SELECT Span, `{by[0]}` AS Segment, ifNull({amount}, 0.) AS Amount, toFloat64(ifNull({divisor}, 0)) AS Divisor
       FROM ({merged})
       WHERE {only}
     )
