@@ -29,6 +29,7 @@ FACTS = {
     "expected": "Expected by now",
     "gap": "Gap",
     "segments": "Segments",
+    "forecast": "Forecast",
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",

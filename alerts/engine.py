@@ -1,11 +1,13 @@
 """The alert engine: one evaluation reads, judges, steps, stores and then notifies, in this order.
 
-Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again.
+Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again. So are
+messages that could not be kept.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
+from onpace.alerts.covering import Channels, due, heard_by, in_order, is_covered
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.evidence import Evidence
 from onpace.alerts.guardrails import with_guardrails
@@ -25,8 +28,9 @@ from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert
+from onpace.alerts.states import Alert, AlertId, is_news
 from onpace.alerts.status import KpiStatus
+from onpace.alerts.telling import held_back
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
@@ -88,20 +92,17 @@ class Engine:
         self.record_targets(now)
         board, book = self._state()
         found, stepped = self._find(now, live=notify)
-        notifications = self._announce(stepped, found) if notify else []
-        evaluation = replace(found, alerts=tuple(stepped.alerts.values()))
-        if notifications:
-            self._notifier.submit(notifications)
-        self._store(board, book, evaluation)
+        # before anybody is told: whoever takes over after a kill sends the same messages, with the same keys
+        self._store(board, book, found)
+        self._book, self.latest = stepped, found
         if notify:
-            _log_steps(evaluation)
-        self._book, self.latest = stepped, evaluation
-        if notify:
-            self._notifier.refresh(self._firing(evaluation), now)
+            _log_steps(found)
+            self.latest = self._tell(stepped, found)
+            self._notifier.refresh(self._firing(self.latest), now)
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
-        return evaluation
+        return self.latest
 
     def record_targets(self, now: datetime) -> None:
         """Keep what the targets are from `now` on. Safe to repeat. Raises StoreUnavailable.
@@ -142,7 +143,7 @@ class Engine:
         judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
         late = late_reports(self._catalog, self._reports.overdue(now)) if self._reports else {}
         statuses = with_guardrails(self._catalog, with_reasons(judged, late), board.known)
-        return Look(now, progress, statuses, sources, stale, live, self._patience, late)
+        return Look(now, progress, statuses, sources, stale, live, self._patience, late, board.forecasts)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -168,6 +169,7 @@ class Engine:
             transitions=tuple(stepped.transitions),
             stale=look.stale,
             late=look.late,
+            forecasts=look.forecasts,
         )
 
     def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:
@@ -175,23 +177,35 @@ class Engine:
         before: list[Status | None] = [
             known.status if (known := board.known(status.key)) else None for status in changed
         ]
-        alerts = [alert for alert in evaluation.alerts if alert != book.alerts.get(alert.identity)]
+        alerts = [alert for alert in evaluation.alerts if is_news(alert, book.alerts.get(alert.identity))]
         if changed:
             self._history.save_statuses(changed, before)
         if alerts or evaluation.transitions:
             self._history.save_alerts(alerts, evaluation.transitions, evaluation.now)
         board.learn(changed)
 
-    def _announce(self, stepped: AlertBook, found: Evaluation) -> list[Notification]:
-        """Messages about where alerts stand now, not about every step on the way; marks them as told."""
+    def _tell(self, stepped: AlertBook, found: Evaluation) -> Evaluation:
+        """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
-        for identity, alert in stepped.alerts.items():
-            fires = alert.state == "firing"
-            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
+        known: dict[AlertId, Alert] = {}
+        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_notify(alert, found.now))
+        found = replace(found, held=Counter(rule for rule, *_ in held))
+        after = dict(stepped.alerts)
+        kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
+        for alert in in_order(stepped.alerts.values(), kinds):
+            if alert.identity in held:
                 continue
-            messages += self._messages(alert, found)
-            stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
-        return messages
+            covered = alert.state == "firing" and is_covered(alert, after.values(), self._parted)
+            may_notify = self._may_notify(alert, found.now)
+            if now := due(alert, self._parted(alert), covered=covered, may_notify=may_notify):
+                messages += self._messages(alert, found, now.channels)
+                after[alert.identity] = known[alert.identity] = replace(alert, notified=now.notified)
+        if messages:
+            self._notifier.submit(messages)
+        if known:
+            self._history.save_alerts(list(known.values()), (), found.now)
+            stepped.alerts |= known
+        return replace(found, alerts=tuple(stepped.alerts.values()))
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
@@ -206,13 +220,19 @@ class Engine:
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
 
-    def _firing(self, evaluation: Evaluation) -> list[Notification]:
-        told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
-        return [message for alert in told for message in self._messages(alert, evaluation)]
+    def _parted(self, alert: Alert) -> Channels:
+        known = self._catalog.channels
+        return Channels.of(self._channels(alert), lambda name: name in known and known[name].type == "alertmanager")
 
-    def _messages(self, alert: Alert, evaluation: Evaluation) -> list[Notification]:
+    def _firing(self, evaluation: Evaluation) -> list[Notification]:
+        return [
+            message
+            for alert in evaluation.alerts
+            for message in self._messages(alert, evaluation, heard_by(alert, self._parted(alert)))
+        ]
+
+    def _messages(self, alert: Alert, evaluation: Evaluation, channels: Sequence[str]) -> list[Notification]:
         """One a channel; the evidence is read only for what somebody hears of."""
-        channels = self._channels(alert)
         evidence = self._evidence.about(alert, evaluation) if self._evidence and channels else None
         return [compose(alert, channel, self._catalog, evaluation, evidence) for channel in channels]
 
@@ -223,8 +243,8 @@ def _same(status: KpiStatus, known: KpiStatus | None) -> bool:
 
 
 def _log_steps(evaluation: Evaluation) -> None:
-    """What fires or has fired is worth a line; what only might have is not."""
-    for one in evaluation.transitions:
+    """Where an alert has come to is worth a line, if it fires or has fired; the steps on the way are in the store."""
+    for one in {step.alert.identity: step for step in evaluation.transitions}.values():
         say = log.info if "firing" in (one.before, one.alert.state) else log.debug
         say(
             "alert", rule=one.alert.rule, kpi=one.alert.kpi, series=dict(one.alert.series), period=one.alert.period,

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from onpace.alerts.climbs import climb_of
 from onpace.alerts.contributions import Breakdown, breakdown
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.links import dashboard_of
@@ -21,7 +20,6 @@ from onpace.alerts.references import Reference, of_period, of_window, wrong_way
 from onpace.alerts.segment_words import best_of, words
 from onpace.alerts.states import Alert, AlertId
 from onpace.config.additivity import adds_up, fraction_of, is_fraction
-from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
 from onpace.config.kpi import DerivedKpi, RatioKpi, SimpleKpi
@@ -92,7 +90,7 @@ class Evidence:
             return ""
         given = dict(alert.series)
         dimensions = [name for name in self._catalog.dimensions(kpi) if name not in given]
-        told = alert.state == "firing" or alert.reason.startswith("missed")
+        told = alert.state in ("firing", "missed")
         if not dimensions or not told or not (adds_up(self._catalog, kpi) or is_fraction(self._catalog, kpi)):
             return ""
         since, count = self._reads
@@ -114,13 +112,12 @@ class Evidence:
         status = evaluation.status_of(alert.kpi, alert.series, alert.period)
         if status is None or status.stale:
             return None
-        climb = climb_of(self._catalog, kpi, Period.parse(status.period))
         return of_period(
             status,
             kpi.calendar,
             base_grain=self._catalog.base_grain(kpi),
             first_event=first_event,
-            from_nothing=self._catalog.accumulates(kpi) or is_fraction(self._catalog, kpi) or bool(climb),
+            from_nothing=self._catalog.accumulates(kpi) or is_fraction(self._catalog, kpi),
         )
 
     def _breakdown(
@@ -130,7 +127,7 @@ class Evidence:
         read: dict[Span, Portions] = dict(
             zip(spans, self._reader.segments(kpi.name, spans, dimension, given), strict=True)
         )
-        past = [one for stretch in reference.past if (one := stretch.portions(read))]
+        past = [stretch.portions(read) for stretch in reference.past]
         ratio = is_fraction(self._catalog, kpi)
         return breakdown(dimension, read[reference.now], past, ratio=ratio, expected=reference.expected)
 

@@ -36,11 +36,10 @@ def headline(alert: Alert, kpi: Kpi | None, rule: Rule | None, status: KpiStatus
     """One sentence without a full stop: who, how it stands, against what."""
     title = (kpi.title or kpi.name) if kpi else "Pipeline"
     name = f"{title} ({series_words(alert.series)})" if alert.series else title
-    over = "" if alert.state == "firing" else "Resolved: "
+    over = "" if alert.state in ("firing", "met", "missed") else "Resolved: "
     told = None
     if kpi and status and _told(alert, status):
         told = _ended(name, kpi, alert, status) or _running(name, kpi, alert, status)
-        over = "" if status.status in ("met", "missed") else over
     elif kpi and isinstance(rule, ThresholdRule):
         told = _beyond(name, kpi, alert, rule)
     if told is None:
@@ -162,9 +161,14 @@ def _when(period: str) -> str:
 
 def description(found: Mapping[str, str], more: str = "") -> str:
     """All that a message says, in sentences, from its annotations; `more` comes after the summary."""
-    sentences = [found.get("summary", ""), more, found.get("segments", "")]
-    sentences += [f"{word}: {found[name]}" for name, word in (("leading", "Leading"),) if found.get(name)]
+    summary = found.get("summary", "")
+    sentences = [summary, more, found.get("segments", "")]
+    if found.get("forecast") and found["forecast"] not in summary:
+        sentences.append(f"Forecast: {found['forecast']}")
+    if found.get("leading"):
+        sentences.append(f"Leading: {found['leading']}")
     if found.get("since"):
         sentences.append(f"Since {found['since']}")
+    sentences.append(found.get("more", ""))
     text = " ".join(f"{sentence}." for sentence in sentences if sentence)
     return f"{text} Dashboard: {found['dashboard']}" if found.get("dashboard") else text

@@ -11,6 +11,7 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.forecasts import forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.message_text import (
     aim_words,
@@ -23,6 +24,8 @@ from onpace.alerts.message_text import (
 )
 from onpace.alerts.quantities import difference, local_time, quantity
 from onpace.alerts.states import Alert
+from onpace.alerts.status import KpiStatus
+from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.rules import NoDataRule
 
@@ -78,12 +81,12 @@ def compose(
     state: Literal["firing", "resolved"] = "firing" if alert.state == "firing" else "resolved"
     ended = alert.resolved_at or alert.evaluated_to or evaluation.now
     moment = alert.fired_at if state == "firing" else ended
-    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, str(moment), channel]
+    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
     return Notification(
         key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
         channel=channel,
         state=state,
-        labels=_labels(alert),
+        labels=_labels(alert, catalog),
         annotations=_annotations(alert, catalog, evaluation, evidence or {}),
         starts_at=alert.active_since or alert.fired_at or evaluation.now,
         ends_at=None if state == "firing" else ended,
@@ -91,12 +94,19 @@ def compose(
     )
 
 
-def _labels(alert: Alert) -> dict[str, str]:
+def _moment(alert: Alert, at: datetime | None) -> str:
+    """What tells the states of an alert apart: when, and what was corrected since, for that may come to the same."""
+    return f"{at}#{alert.corrections}" if alert.corrections else str(at)
+
+
+def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
+    kpi = catalog.kpis.get(alert.kpi)
     labels = {
         "alertname": alert.rule,
         "service": "onpace",
         "severity": alert.severity,
         "kpi": alert.kpi,
+        "owner": kpi.owner if kpi else "",
         "period": alert.period,
     }
     labels = {name: value for name, value in labels.items() if value}
@@ -114,11 +124,18 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation, evidenc
         "unit": unit,
         "value": quantity(alert.value, unit) if measured else "",
         "leading": leading_words(catalog, evaluation, alert.kpi),
+        "more": more_words(evaluation.held.get(alert.rule, 0)) if alert.state == "firing" else "",
         **evidence,
     }
     if status:
         expected, gap = quantity(status.expected, unit), difference(status.gap, unit)
         found |= {"target": aim_words(status, unit), "expected": expected, "gap": gap}
         found["guardrails"] = guardrail_words(status)
+        found["forecast"] = _forecast(status, evaluation)
     found["description"] = description(found, context(alert, kpi, status))
     return {name: text for name, text in found.items() if text}
+
+
+def _forecast(status: KpiStatus, evaluation: Evaluation) -> str:
+    forecast = evaluation.forecasts.get(status.key)
+    return forecast_words(forecast, status) if forecast and forecast.median is not None else ""

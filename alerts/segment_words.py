@@ -7,7 +7,7 @@ Bhagwan et al., "Adtributor: Revenue Debugging in Advertising Systems", NSDI 201
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import fsum, log2
 
@@ -19,8 +19,6 @@ __all__ = ["Explanation", "best_of", "explained", "segment_name", "words"]
 
 NAMED = 3
 """At most so many segments are named."""
-ENOUGH = 0.8
-"""Once they have so much of the gap, no more are."""
 ALL = 0.995
 """From this share of the gap on it is all of it."""
 LEAST = 0.1
@@ -65,19 +63,21 @@ def explained(breakdown: Breakdown) -> Explanation | None:
         return None
     part = _part(kind)
     ranked = sorted(breakdown.contributions, key=lambda one: part(one) / gap, reverse=True)
-    named: list[Contribution] = []
-    for one in ranked[:NAMED]:
-        share, sofar = part(one) / gap, fsum(part(each) for each in named) / gap
-        if share <= 0 or (named and (share < LEAST or sofar >= ENOUGH)):
-            break
-        named.append(one)
-    if not named:
+    some = [one for at, one in enumerate(ranked[:NAMED]) if part(one) / gap >= (LEAST if at else 0) and part(one)]
+    if not some:
         return None
-    power = fsum(part(one) for one in named) / gap
-    size = fsum(min(max(one.share, 0.0), 1.0) for one in named) * _even(breakdown)
-    score = min(power, 1.0) - size - _EACH * (len(named) - 1) - _DOUBLING * log2(len(ranked))
-    against = ranked[-1] if power > 1 + LEAST and part(ranked[-1]) / gap <= -LEAST else None
-    return Explanation(breakdown, kind, tuple(named), against, score)
+
+    def power(named: Sequence[Contribution]) -> float:
+        return fsum(part(one) for one in named) / gap
+
+    def score(named: Sequence[Contribution]) -> float:
+        size = fsum(min(max(one.share, 0.0), 1.0) for one in named) * _even(breakdown)
+        return min(power(named), 1.0) - size - _EACH * (len(named) - 1) - _DOUBLING * log2(len(ranked))
+
+    named = max((some[: at + 1] for at in range(len(some))), key=score)
+    last = ranked[-1]
+    against = last if power(named) > 1 + LEAST and part(last) / gap <= -LEAST else None
+    return Explanation(breakdown, kind, tuple(named), against, score(named))
 
 
 def _even(breakdown: Breakdown) -> float:

@@ -82,13 +82,17 @@ class AlertmanagerSender:
 
 
 def postable_alerts(notifications: Iterable[Notification], now: datetime) -> list[dict[str, Any]]:
-    """The bodies that Alertmanager's API v2 takes (postableAlerts in its openapi.yaml)."""
+    """The bodies that Alertmanager's API v2 takes (postableAlerts in its openapi.yaml).
+
+    An end is when it was, never later than `now`: one that is still to come by Alertmanager's clock leaves the alert
+    firing for the hours that were told before.
+    """
     return [
         {
             "labels": dict(one.labels),
             "annotations": dict(one.annotations),
             "startsAt": min(one.starts_at, now).isoformat(),
-            "endsAt": (now + FIRES_ON if one.state == "firing" else now).isoformat(),
+            "endsAt": (min(one.ends_at or now, now) if one.state == "resolved" else now + FIRES_ON).isoformat(),
             **({"generatorURL": link} if (link := one.annotations.get("dashboard")) else {}),
         }
         for one in notifications

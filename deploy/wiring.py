@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed
 from time import monotonic
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
+import structlog
 from prometheus_client import CollectorRegistry
 
 from onpace.alerts.collector import KpiCollector
@@ -21,8 +24,9 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
-from onpace.alerts.senders import senders_for
+from onpace.alerts.senders import Sender, senders_for
 from onpace.alerts.staleness import Patience
+from onpace.alerts.terms import Terms
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
@@ -41,6 +45,11 @@ from onpace.processors.worker import Worker
 from onpace.processors.writer import StoreWriter
 
 __all__ = ["AlertPart", "dead_letter_topic", "version", "worker_of"]
+
+log = structlog.get_logger(__name__)
+
+SHOWN_FOR = timedelta(seconds=10)
+"""So old may be what a stand-by shows."""
 
 DeadLetterTopic = Callable[[Sequence[DeadLetter]], None]
 
@@ -130,49 +139,101 @@ def dashboard_url(settings: Settings) -> str | None:
 
 
 class AlertPart:
-    """The alert engine with its reader, history and notifiers."""
+    """The alert engine with its reader, history and notifiers. It stands by until its first `turn` that it leads."""
 
     def __init__(self, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry) -> None:
-        metrics = EngineMetrics(registry, version())
-        self.dispatcher = Dispatcher(
-            senders_for(catalog.channels.values(), private_webhooks=settings.engine.private_webhooks),
-            ClickHouseOutbox(store),
-            clock=now,
-            resend=settings.engine.resend,
-            metrics=metrics,
-        )
+        self._settings = settings.engine
         self._store = store
-        self._metrics = metrics
-        self._private_webhooks = settings.engine.private_webhooks
         self._dashboard_url = dashboard_url(settings)
-        self._patience = Patience(settings.engine.behind, settings.engine.pipeline_hold)
+        self._metrics = EngineMetrics(registry, version())
+        self._terms = Terms(store, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
+        self._lost: int | None = None
+        """The election after which another engine took over, although this one had won it."""
+        self._shown: Evaluation | None = None
+        self.standing_by = True
         self.changed = asyncio.Event()
         """Set when there is something to evaluate at once."""
         self.catalog = catalog
-        self._make_engine()
+        self.dispatcher = self._new_dispatcher()
+        self.reader, self.engine = self._new_engine()
         registry.register(KpiCollector(lambda: self.catalog, lambda: self.engine.latest))
+
+    def turn(self, won: int | None) -> None:
+        """Evaluate, if this process has `won` an election and nobody has taken over since; else stand by.
+
+        Raises StoreUnavailable, and may then be repeated.
+        """
+        if won is not None and not self.standing_by and not self._terms.holds():
+            self._lost = won
+            log.warning("another engine has taken over: this one stands by", engine=self._terms.holder())
+        if won is None or won == self._lost:
+            self.stand_by()
+            return
+        if self.standing_by:
+            self._take_over()
+        self.engine.evaluate(now(), notify=True)
+
+    def _take_over(self) -> None:
+        """Go on where the last engine stopped: what is known of the past is in the store."""
+        self._terms.begin(now())
+        self.reader, self.engine = self._new_engine()
+        self.dispatcher.start()
+        self.standing_by = False
+        self._metrics.leader.set(1)
+
+    def stand_by(self) -> None:
+        """Notify nobody and expose nothing of the KPIs. What was not delivered stays in the outbox."""
+        if self.standing_by:
+            return
+        self.dispatcher.stop(1.0)
+        self.dispatcher = self._new_dispatcher()
+        self.reader, self.engine = self._new_engine()
+        self.standing_by = True
+        self._metrics.leader.set(0)
+
+    def shown(self) -> Evaluation | None:
+        """The latest evaluation; on a stand-by what it would find, seconds old at most. Raises StoreUnavailable."""
+        if not self.standing_by:
+            return self.engine.latest
+        if self._shown is None or now() - self._shown.now > SHOWN_FOR:
+            _, engine = self._new_engine()
+            self._shown = engine.preview(now())
+        return self._shown
 
     def adopt(self, catalog: Catalog) -> None:
         """Judge other KPIs and rules from the next evaluation on. Raises StoreUnavailable, and may then be repeated."""
         if catalog.channels != self.catalog.channels:
-            self.dispatcher.serve(senders_for(catalog.channels.values(), private_webhooks=self._private_webhooks))
+            self.dispatcher.serve(self._senders(catalog))
         self.catalog = catalog
-        self._make_engine()
+        self._shown = None
+        self.reader, self.engine = self._new_engine()
 
-    def _make_engine(self) -> None:
+    def _senders(self, catalog: Catalog) -> dict[str, Sender]:
+        return senders_for(catalog.channels.values(), private_webhooks=self._settings.private_webhooks)
+
+    def _new_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self._senders(self.catalog),
+            ClickHouseOutbox(self._store),
+            clock=now,
+            resend=self._settings.resend,
+            metrics=self._metrics,
+        )
+
+    def _new_engine(self) -> tuple[Reader, Engine]:
         """What an engine knows of the past is in the store."""
-        self.reader = Reader(self._store, self.catalog)
-        history = ClickHouseHistory(self._store)
-        self.engine = Engine(
+        reader = Reader(self._store, self.catalog)
+        engine = Engine(
             self.catalog,
-            self.reader,
-            history,
+            reader,
+            ClickHouseHistory(self._store),
             self.dispatcher,
             metrics=self._metrics,
-            patience=self._patience,
+            patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
-            evidence=Evidence(self.catalog, self.reader, self._dashboard_url),
+            evidence=Evidence(self.catalog, reader, self._dashboard_url),
         )
+        return reader, engine
 
     def preview(self) -> Evaluation:
         """What an evaluation would find now; or, where the input was declared finished, as of its end."""

@@ -145,6 +145,7 @@ def test_a_flood_is_read_for_bit_by_bit() -> None:
             "below": 100,
             "grain": "day",
             "by": ["shop"],
+            "max_alerts": 100,
             "notify": ["ops"],
         }
     )

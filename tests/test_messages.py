@@ -8,6 +8,8 @@ from typing import Any
 
 from alerts_fakes import Event, at, catalog_of, simple
 from test_engine import CHANNELS, HOUR, World, off_pace
+from test_forecast_engine import months
+from test_forecast_engine import shop as forecast_shop
 
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import RatioKpi
@@ -209,3 +211,20 @@ def test_a_broken_pipeline_is_no_kpi() -> None:
         "Since 2026-11-20 06:00 UTC. Dashboard: https://bi.example.com/all"
     )
     assert "value" not in one.annotations
+
+
+def test_a_forecast_says_what_is_expected_at_the_end_and_by_now() -> None:
+    """And which region it is that sells less."""
+    events = months("2025-06-01", "2026-12-03", region="US") + months(
+        "2025-06-01", "2026-12-03", "2026-11-08", region="EU"
+    )
+    kpi: dict[str, Any] = {"targets": [{"every": "month", "value": 136_000}], "dimensions": {"region": "region"}}
+    world = World(forecast_shop(**kpi), events, "2026-11-01")
+    world.run("2026-11-08", "2026-11-16", every=12 * HOUR)
+    [one] = world.notifier.sent
+    assert one.annotations["description"] == (
+        "Revenue in November 2026: "
+        "72 % likely to miss: 112,722 to 142,213 of 136,000 expected at the end, by 15 past months. "
+        "37,536 EUR so far, 47,513 EUR expected by now (−9,977 EUR). Region EU explains 68 % of the gap (−6,795 EUR). "
+        "Expected of each in proportion to the last 12 months up to the same point. Since 2026-11-10 21:00 UTC."
+    )
