@@ -6,11 +6,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from alerts_fakes import Event, at, catalog_of, simple
 from test_engine import CHANNELS, HOUR, World, off_pace
 from test_forecast_engine import months
 from test_forecast_engine import shop as forecast_shop
 
+from onpace.alerts.apprise_sender import words
+from onpace.alerts.quantities import difference, in_period, quantity
+from onpace.alerts.senders import postable_alerts
+from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import RatioKpi
 from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, NoDataRule, PaceRule, Rule, ThresholdRule
@@ -228,3 +233,62 @@ def test_a_forecast_says_what_is_expected_at_the_end_and_by_now() -> None:
         "37,536 EUR so far, 47,513 EUR expected by now (−9,977 EUR). Region EU explains 68 % of the gap (−6,795 EUR). "
         "Expected of each in proportion to the last 12 months up to the same point. Since 2026-11-10 21:00 UTC."
     )
+
+
+def test_what_alertmanager_and_a_chat_make_of_it() -> None:
+    """The dashboard is the alert's source there; in a chat every fact has its line."""
+    world = World(shop(off_pace()), split("2026-12-20", EU=falls(3, 1), US=falls(2, 2)), "2026-11-01")
+    world.run("2026-11-13 11:00", "2026-11-16", every=12 * HOUR)
+    [one] = world.notifier.sent
+    [posted] = postable_alerts([one], at("2026-11-16"))
+    assert posted["generatorURL"] == one.annotations["dashboard"]
+    title, body = words(one)
+    assert title == (
+        "Revenue is off track in November 2026: "
+        "4,758 EUR so far, 5,032 EUR expected by now (−274 EUR), target 10,800 EUR"
+    )
+    assert body.splitlines() == [
+        "Value: 4,758 EUR",
+        "Target: 10,800 EUR",
+        "Expected by now: 5,032 EUR",
+        "Gap: −274 EUR",
+        f"Segments: Region EU explains all of the gap (−277.2 EUR). {LAST} up to the same point",
+        "Since: 2026-11-14 22:00 CET",
+        "Leading: Conversion has no data (link unproven)",
+        f"{LINK}1793487600000&to=1796079600000",
+        "Rule revenue-off-pace, severity ticket",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "told", "more"),
+    [
+        (58_000.4, "EUR", "58,000 EUR", "+58,000 EUR"),
+        (-4_840, "EUR", "−4,840 EUR", "−4,840 EUR"),
+        (0.512, "ratio", "51.2 %", "+51.2 percentage points"),
+        (-0.0051, "ratio", "−0.51 %", "−0.51 percentage points"),
+        (12.345, "ratio", "1,234 %", "+1,234 percentage points"),
+        (0.0, "", "0", "0"),
+        (None, "EUR", "–", "–"),
+    ],
+)
+def test_numbers_as_people_write_them(value: float | None, unit: str, told: str, more: str) -> None:
+    """With their unit, ratios in percent, differences of ratios in points."""
+    assert (quantity(value, unit), difference(value, unit)) == (told, more)
+
+
+@pytest.mark.parametrize(
+    ("period", "told"),
+    [
+        ("2026-10", "in October 2026"),
+        ("2026-Q4", "in Q4 2026"),
+        ("2026-W43", "in week 43 of 2026"),
+        ("2026-10-05", "on 2026-10-05"),
+        ("2026", "in 2026"),
+        ("FY2027", "in fiscal year 2027"),
+        ("FY2027-Q1", "in fiscal Q1 2027"),
+    ],
+)
+def test_periods_as_people_say_them(period: str, told: str) -> None:
+    """Days are on, the others in."""
+    assert in_period(Period.parse(period)) == told
