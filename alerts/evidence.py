@@ -34,7 +34,7 @@ log = structlog.get_logger(__name__)
 SOON, LATEST = timedelta(minutes=5), timedelta(hours=1)
 """What was read is read again after `LATEST`, or after `SOON` once the alert's value has changed."""
 READS = 20
-"""For so many alerts is read in one evaluation; in a flood the others wait for the next one."""
+"""After so many queries in one evaluation no more alerts are read for; in a flood they wait for the next one."""
 AS_TOLD = 0.01
 """What is read must be the alert's value up to this share: late events, or a KPI that does not add up after all."""
 
@@ -42,7 +42,8 @@ AS_TOLD = 0.01
 @dataclass(frozen=True, slots=True)
 class _Kept:
     value: float | None
-    state: str
+    episode: tuple[str, datetime | None]
+    """The alert's state, and when it fired."""
     at: datetime
     text: str
 
@@ -66,14 +67,15 @@ class Evidence:
         return {name: text for name, text in found.items() if text}
 
     def _segments(self, alert: Alert, evaluation: Evaluation) -> str:
-        kept, now = self._kept.get(alert.identity), evaluation.now
-        if kept and kept.state == alert.state:
-            enough = LATEST if kept.value == alert.value else SOON
-            if timedelta() <= now - kept.at < enough:
-                return kept.text
+        now, episode = evaluation.now, (alert.state, alert.fired_at)
+        kept = self._kept.get(alert.identity)
+        if kept and kept.episode != episode:
+            kept = None
+        if kept and timedelta() <= now - kept.at < (LATEST if kept.value == alert.value else SOON):
+            return kept.text
         since, count = self._reads
         if since == now and count >= READS:
-            return kept.text if kept and kept.state == alert.state else ""
+            return kept.text if kept else ""
         try:
             text = self._read(alert, evaluation)
         except OnPaceError as exc:
@@ -81,7 +83,7 @@ class Evidence:
             self._reads = now, READS  # the others do not wait for it again
             return ""
         self._kept = {key: one for key, one in self._kept.items() if now - one.at < LATEST}
-        self._kept[alert.identity] = _Kept(alert.value, alert.state, now, text)
+        self._kept[alert.identity] = _Kept(alert.value, episode, now, text)
         return text
 
     def _read(self, alert: Alert, evaluation: Evaluation) -> str:
@@ -94,7 +96,7 @@ class Evidence:
         if not dimensions or not told or not (adds_up(self._catalog, kpi) or is_fraction(self._catalog, kpi)):
             return ""
         since, count = self._reads
-        self._reads = evaluation.now, count + 1 if since == evaluation.now else 1
+        self._reads = evaluation.now, len(dimensions) + (count if since == evaluation.now else 0)
         reference = self._reference(kpi, alert, evaluation)
         if reference is None:
             return ""

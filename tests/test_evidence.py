@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -359,3 +360,17 @@ def test_off_pace_segments_of_a_real_store_are_those_of_a_recount(store: ClickHo
         f"Region EU explains {told} of the gap ({difference(eu, 'EUR')}). "
         "Expected of each in proportion to the last 6 weeks up to the same point"
     )
+
+
+def test_an_alert_that_fires_anew_is_read_for_anew() -> None:
+    """Within the hour, and at the same value: it is another story."""
+    place = firing()
+    evidence = Evidence(place.catalog, place.reader, None)
+    assert place.engine.latest is not None
+    alert = place.alert("2026-11")
+    seen = reads(place)
+    evidence.about(alert, place.engine.latest)
+    evidence.about(alert, place.engine.latest)
+    assert reads(place) == seen + 1
+    evidence.about(replace(alert, fired_at=at("2026-11-14")), place.engine.latest)
+    assert reads(place) == seen + 2
