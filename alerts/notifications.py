@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
@@ -29,7 +29,7 @@ from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.rules import NoDataRule
 
-__all__ = ["Notification", "compose", "leading_words", "series_words"]
+__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
 
 UTC = ZoneInfo("UTC")
 
@@ -40,9 +40,10 @@ class Notification:
 
     key: str
     channel: str
-    state: Literal["firing", "resolved"]
+    state: Literal["firing", "resolved", "report"]
+    """Of the alert that it is about; `report` is about none."""
     labels: Mapping[str, str]
-    """Who the alert is; the same for firing and resolved."""
+    """Who the alert is, the same for firing and resolved; or which report it is."""
     annotations: Mapping[str, str]
     starts_at: datetime
     ends_at: datetime | None
@@ -97,6 +98,17 @@ def compose(
 def _moment(alert: Alert, at: datetime | None) -> str:
     """What tells the states of an alert apart: when, and what was corrected since, for that may come to the same."""
     return f"{at}#{alert.corrections}" if alert.corrections else str(at)
+
+
+def with_note(one: Notification, note: str) -> Notification:
+    """The message with what is to be said of a silence or an acknowledgement."""
+    if not note:
+        return one
+    words = f"{note[0].upper()}{note[1:]}"
+    link = f" Dashboard: {one.annotations['dashboard']}" if "dashboard" in one.annotations else ""
+    text = f"{one.annotations.get('description', '').removesuffix(link)} {words}.{link}".strip()
+    said = {"note": words, "description": text}
+    return replace(one, annotations={**one.annotations, **said})
 
 
 def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:

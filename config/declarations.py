@@ -40,10 +40,11 @@ from onpace.config.rules import (
     Rule,
     ThresholdRule,
 )
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
-__all__ = ["Declarations", "Declared", "Defaults", "collect"]
+__all__ = ["Declarations", "Declared", "Defaults", "SilencesOfFile", "collect"]
 
 M = TypeVar("M")
 
@@ -66,7 +67,7 @@ RULE_KINDS: dict[str, type[Rule]] = {
     "forecast": ForecastRule,
     "no_data": NoDataRule,
 }
-SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
+SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules", "reports")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive", "dashboard")),
@@ -99,6 +100,15 @@ class Declared(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class SilencesOfFile:
+    """What a file has under `silences`, as it is there, and the zone of times in it that name none."""
+
+    content: Any
+    place: Place
+    timezone: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Declarations:
     """Everything that the files declare, by name, in file order."""
 
@@ -108,8 +118,10 @@ class Declarations:
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
     rules: dict[str, Declared[Rule]] = field(default_factory=dict)
+    reports: dict[str, Declared[ScorecardReport]] = field(default_factory=dict)
     waivers: list[Declared[Waiver]] = field(default_factory=list)
     """Those for a whole file, each in the file it is for."""
+    silences: list[SilencesOfFile] = field(default_factory=list)
 
 
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
@@ -128,6 +140,7 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             or Defaults()
         )
         found.waivers.extend(_waivers(content.get("waive"), top.at("waive"), report))
+        found.silences.append(SilencesOfFile(content.get("silences"), top.at("silences"), defaults.timezone))
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
@@ -165,7 +178,7 @@ def _check_top(content: dict[str, Any], top: Place, report: Report) -> None:
         report.add(top, "'version' is missing: write 'version: 1' at the top")
     elif content["version"] is True or content["version"] != 1:
         report.add(top.at("version"), f"version {content['version']} is not known: this OnPace reads version 1")
-    known = ("version", "defaults", "waive", *SECTIONS)
+    known = ("version", "defaults", "waive", "silences", *SECTIONS)
     for key, value in content.items():
         if key not in known:
             hint = did_you_mean(key, known) or f" (known are {', '.join(known)})"
@@ -233,6 +246,7 @@ class _Builder:
             "kpis": kpi,
             "channels": self.channel,
             "rules": self.rule,
+            "reports": self.scorecard_report,
         }
 
     def kpi_or_use(self, name: str, spec: dict[str, Any], place: Place, uses: Uses) -> None:
@@ -308,6 +322,12 @@ class _Builder:
         else:
             self._refuse(place.at("when"), f"{subject}: when", kind, RULE_KINDS)
         self._declare(self.found.rules, name, place, subject, built)
+
+    def scorecard_report(self, name: str, spec: dict[str, Any], place: Place) -> None:
+        subject = f"report '{name}'"
+        zone = {"timezone": self.defaults.timezone} if self.defaults.timezone else {}
+        model = self.report.build(ScorecardReport, zone | spec, place=place, subject=subject)
+        self._declare(self.found.reports, name, place, subject, model)
 
     def _refuse(self, place: Place, subject: str, kind: object, supported: Mapping[str, object]) -> None:
         hint = did_you_mean(str(kind), supported) or f" (known are {', '.join(supported)})"
