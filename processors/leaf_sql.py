@@ -18,7 +18,16 @@ from onpace.processors.entity_sql import balance_rows, conversion_rows, fact_dim
 from onpace.processors.quoting import inner, quoted
 from onpace.processors.report_sql import reported_rows
 
-__all__ = ["STATE_COLUMNS", "columns_of", "leaf_dimensions", "leaf_rows", "leaf_value", "merged_state", "start_sql"]
+__all__ = [
+    "STATE_COLUMNS",
+    "columns_of",
+    "leaf_dimensions",
+    "leaf_fraction",
+    "leaf_rows",
+    "leaf_value",
+    "merged_state",
+    "start_sql",
+]
 
 _LONGEST_POWER = math.log(sys.float_info.max)
 STATE_COLUMNS: dict[str, str] = {
@@ -171,6 +180,13 @@ def leaf_value(leaf: Leaf, mine: str) -> str:
             return _finite(f"if(countIf({mine}) = 0, NULL, {_plain_total(mine)})")
         case ReportedKpi():
             return _reported_value(leaf, mine)
+
+
+def leaf_fraction(leaf: Leaf, mine: str) -> tuple[str, str]:
+    """SQL for what a mean or a share is divided from and by, over the same rows."""
+    if isinstance(leaf, SimpleKpi):
+        return _finite(f"({_plain_total(mine)} + sumKahanIf(compensation, {mine}))"), f"toFloat64(sumIf(count, {mine}))"
+    return f"toFloat64(sumIf(exact, {mine}))", f"toFloat64(sumIf(count, {mine}))"
 
 
 def _share(mine: str) -> str:

@@ -58,7 +58,7 @@ def test_a_month_that_will_miss_is_told_before_it_is_missed() -> None:
     world.run("2026-11-08 06:00", "2026-11-20")
     assert world.told() == [("will-miss", "firing")]
     told = world.notifier.sent[0].annotations
-    assert told["summary"] == f"Revenue / 2026-11: {told['forecast']}"
+    assert told["summary"] == f"Revenue in November 2026: {told['forecast']}"
     assert told["forecast"].endswith("of 68,000 expected at the end, by 15 past months")
     world.run("2026-11-20 06:00", "2026-12-02", every=DAY)
     november = world.alert("2026-11")
