@@ -207,7 +207,11 @@ class Engine:
         """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
-        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_notify(alert, found.now))
+
+        def speaks(alert: Alert) -> bool:
+            return self._may_notify(alert, found.now) and not found.quiet.reason(alert)
+
+        held = held_back(self._catalog, stepped.alerts.values(), speaks)
         found = replace(found, held=Counter(rule for rule, *_ in held))
         after = dict(stepped.alerts)
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
