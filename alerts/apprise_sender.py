@@ -29,6 +29,7 @@ FACTS = {
     "target": "Target",
     "expected": "Expected by now",
     "gap": "Gap",
+    "forecast": "Forecast",
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",

@@ -7,6 +7,7 @@ messages that could not be kept.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from typing import Protocol
 import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
+from onpace.alerts.covering import Channels, due, heard_by, in_order, is_covered
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
@@ -26,8 +28,9 @@ from onpace.alerts.reading import SeriesReader
 from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert, AlertId, told, untold
+from onpace.alerts.states import Alert, AlertId, is_news
 from onpace.alerts.status import KpiStatus
+from onpace.alerts.telling import held_back
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
@@ -142,7 +145,7 @@ class Engine:
         judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
         late = late_reports(self._catalog, self._reports.overdue(now)) if self._reports else {}
         statuses = with_guardrails(self._catalog, with_reasons(judged, late), board.known)
-        return Look(now, progress, statuses, sources, stale, live, self._patience, late)
+        return Look(now, progress, statuses, sources, stale, live, self._patience, late, board.forecasts)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -168,6 +171,7 @@ class Engine:
             transitions=tuple(stepped.transitions),
             stale=look.stale,
             late=look.late,
+            forecasts=look.forecasts,
         )
 
     def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:
@@ -175,7 +179,7 @@ class Engine:
         before: list[Status | None] = [
             known.status if (known := board.known(status.key)) else None for status in changed
         ]
-        alerts = [alert for alert in evaluation.alerts if alert != book.alerts.get(alert.identity)]
+        alerts = [alert for alert in evaluation.alerts if is_news(alert, book.alerts.get(alert.identity))]
         if changed:
             self._history.save_statuses(changed, before)
         if alerts or evaluation.transitions:
@@ -186,11 +190,18 @@ class Engine:
         """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
-        for identity, alert in stepped.alerts.items():
-            if not untold(alert) or (alert.state == "firing" and not self._may_notify(alert, found.now)):
+        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_notify(alert, found.now))
+        found = replace(found, held=Counter(rule for rule, *_ in held))
+        after = dict(stepped.alerts)
+        kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
+        for alert in in_order(stepped.alerts.values(), kinds):
+            if alert.identity in held:
                 continue
-            messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            known[identity] = told(alert)
+            covered = alert.state == "firing" and is_covered(alert, after.values(), self._parted)
+            may_notify = self._may_notify(alert, found.now)
+            if now := due(alert, self._parted(alert), covered=covered, may_notify=may_notify):
+                messages += [compose(alert, channel, self._catalog, found) for channel in now.channels]
+                after[alert.identity] = known[alert.identity] = replace(alert, notified=now.notified)
         if messages:
             self._notifier.submit(messages)
         if known:
@@ -211,10 +222,15 @@ class Engine:
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
 
+    def _parted(self, alert: Alert) -> Channels:
+        known = self._catalog.channels
+        return Channels.of(self._channels(alert), lambda name: name in known and known[name].type == "alertmanager")
+
     def _firing(self, evaluation: Evaluation) -> list[Notification]:
-        told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
         return [
-            compose(alert, channel, self._catalog, evaluation) for alert in told for channel in self._channels(alert)
+            compose(alert, channel, self._catalog, evaluation)
+            for alert in evaluation.alerts
+            for channel in heard_by(alert, self._parted(alert))
         ]
 
 

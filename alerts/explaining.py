@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from onpace.alerts.rule_words import rule_words
 from onpace.alerts.rules import Verdict
 from onpace.alerts.staleness import Patience, behind_reason, stale_sources
 from onpace.alerts.states import Alert
+from onpace.alerts.unheard import unheard
 from onpace.alerts.versions import TargetHistory
 from onpace.alerts.why import Answer, Asked, Explanation, Finding, Place, Step, Told, answer, stand_at, worst_first
 from onpace.alerts.why_beside import beside
@@ -36,8 +37,6 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 Steps = Mapping[Place, Sequence[Step]]
-Unheard = Callable[[Alert, datetime], str]
-"""Why an alert's messages are held back at an instant; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +71,6 @@ class Explainer:
         *,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
-        unheard: Unheard = lambda alert, at: "",  # noqa: ARG005 (nothing is held back)
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -80,7 +78,6 @@ class Explainer:
         self._log = log
         self._patience = patience or Patience()
         self._reports = reports
-        self._unheard = unheard
 
     def explain(self, question: Question) -> Explanation:
         """Why the rule's alerts were as they were then.
@@ -90,13 +87,14 @@ class Explainer:
         """
         name, at = question.rule, question.at
         rule = self._catalog.rules.get(name)
-        known = [alert for alert in self._history.alerts() if alert.rule == name]
+        every = self._history.alerts()
+        known = [alert for alert in every if alert.rule == name]
         if rule is None and name not in PIPELINE_RULES and not known:
             listed = did_you_mean(name, [*self._catalog.rules, *PIPELINE_RULES])
             raise UnknownName(f"unknown rule '{name}'{listed or self._rules()}")
         _check(question, rule)
         steps = _by_place(self._log.steps(name, at))
-        asked = self._asked(question, rule, known)
+        asked = self._asked(question, rule, every)
         hindsight = self._hindsight()
         findings = self._findings(question, rule, steps, hindsight)
         findings += _others(asked, findings, steps, known)
@@ -113,7 +111,7 @@ class Explainer:
     def _rules(self) -> str:
         return f": there are {', '.join(self._catalog.rules) or 'none'}"
 
-    def _asked(self, question: Question, rule: Rule | None, known: Sequence[Alert]) -> Asked:
+    def _asked(self, question: Question, rule: Rule | None, every: Sequence[Alert]) -> Asked:
         kpi = self._catalog.kpi(rule.kpi) if rule else None
         return Asked(
             name=question.rule,
@@ -123,10 +121,10 @@ class Explainer:
             zone=kpi.zone if kpi else _UTC,
             unit=kpi.unit if kpi else "",
             held=self._held(rule, question) if rule else "",
-            unheard={
-                (alert.series, alert.period): words for alert in known if (words := self._unheard(alert, question.at))
+            unheard=unheard(self._catalog, every, question.rule) if question.at == question.now else {},
+            evaluated_to={
+                (alert.series, alert.period): alert.evaluated_to for alert in every if alert.rule == question.rule
             },
-            evaluated_to={(alert.series, alert.period): alert.evaluated_to for alert in known},
         )
 
     def _held(self, rule: Rule, question: Question) -> str:

@@ -90,7 +90,7 @@ class Hindsight:
         for at in instants:
             dues = [due for due in self._dues(kpi, at) if (due.series, str(due.period)) == place]
             judged = [self._board.judgement(kpi, due, replace(progress, as_of=at), at) for due in dues]
-            for status in self._board.statuses(judged):
+            for status, _ in self._board.looks(judged):
                 found[at] = status.actual
         return found
 
@@ -128,12 +128,14 @@ class Hindsight:
                 newest[due.series, due.period.grain] = due
         if not newest:
             raise OnPaceError(f"rule '{rule.name}' has no target for {asked or 'that time'}: see `onpace scorecard`")
-        judged = self._board.statuses([self._board.judgement(kpi, due, progress, at) for due in newest.values()])
+        looks = self._board.looks([self._board.judgement(kpi, due, progress, at) for due in newest.values()])
+        forecasts = {status.key: forecast for status, forecast in looks}
         late = late_reports(self._catalog, self._reports.overdue(at)) if self._reports else {}
-        for status in with_guardrails(self._catalog, with_reasons(judged, late), self._board.known):
+        judged = with_reasons([status for status, _ in looks], late)
+        for status in with_guardrails(self._catalog, judged, self._board.known):
             place = status.series, status.period
             upto = min(status.as_of, status.period_end) if status.as_of else None
-            verdict = period_verdict(rule, status, firing=fired(place, upto or at))
+            verdict = period_verdict(rule, status, firing=fired(place, upto or at), forecast=forecasts.get(status.key))
             words = f"{status.period} up to {clock(upto, kpi.zone)}" if upto else status.period
             yield Finding(place, verdict, words, upto)
 

@@ -104,7 +104,7 @@ class ClickHouseHistory:
         rows = self._store.query_dicts(
             f"SELECT {', '.join(_ALERT)} FROM alerts FINAL ORDER BY rule, kpi, series, period"
         )
-        return [Alert(**{**row, "series": _series(row["series"])}) for row in rows]
+        return [Alert(**{**row, "series": _series(row["series"]), "prior": _series(row["prior"])}) for row in rows]
 
     def save_statuses(self, statuses: Sequence[KpiStatus], before: Sequence[Status | None]) -> None:
         """Keep these statuses and record the changes."""

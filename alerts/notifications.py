@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Literal
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.forecasts import forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
+from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.privacy import for_owner
 
@@ -85,7 +87,7 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
     state: Literal["firing", "resolved"] = "firing" if alert.state == "firing" else "resolved"
     ended = alert.resolved_at or alert.evaluated_to or evaluation.now
     moment = alert.fired_at if state == "firing" else ended
-    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, str(moment), channel]
+    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
     return Notification(
         key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
         channel=channel,
@@ -96,6 +98,11 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
         ends_at=None if state == "firing" else ended,
         created_at=evaluation.now,
     )
+
+
+def _moment(alert: Alert, at: datetime | None) -> str:
+    """What tells the states of an alert apart: when, and what was corrected since, for that may come to the same."""
+    return f"{at}#{alert.corrections}" if alert.corrections else str(at)
 
 
 def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
@@ -124,13 +131,20 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
         "unit": kpi.unit if kpi else "",
         "value": format_value(alert.value) if alert.value is not None else "",
         "leading": leading_words(catalog, evaluation, alert.kpi),
+        "more": more_words(evaluation.held.get(alert.rule, 0)) if alert.state == "firing" else "",
     }
     if status:
         aim = _aim(status)
         found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
         found["guardrails"] = guardrail_words(status)
+        found["forecast"] = _forecast(status, evaluation)
     found["description"] = _sentence(found)
     return {name: text for name, text in found.items() if text}
+
+
+def _forecast(status: KpiStatus, evaluation: Evaluation) -> str:
+    forecast = evaluation.forecasts.get(status.key)
+    return forecast_words(forecast, status) if forecast and forecast.median is not None else ""
 
 
 def _aim(status: KpiStatus) -> str:
@@ -148,10 +162,14 @@ def _sentence(found: Mapping[str, str]) -> str:
     sentences = [found["summary"]]
     if "target" in found:
         sentences.append(f"Target {found['target']}{unit}, expected by now {found['expected']}, gap {found['gap']}")
+    if found.get("forecast") and found["forecast"] not in found["summary"]:
+        sentences.append(f"Forecast: {found['forecast']}")
     if found["since"]:
         sentences.append(f"Since {found['since']}")
     if found["leading"]:
         sentences.append(f"Leading: {found['leading']}")
+    if found["more"]:
+        sentences.append(found["more"])
     return ". ".join(sentences) + "."
 
 

@@ -16,10 +16,23 @@ from typing import Literal
 
 from onpace.alerts.status import Labels
 
-__all__ = ["Alert", "AlertId", "AlertState", "Outcome", "concluded", "step", "told", "untold"]
+__all__ = [
+    "Alert",
+    "AlertId",
+    "AlertState",
+    "Notified",
+    "Outcome",
+    "concluded",
+    "is_news",
+    "step",
+    "told",
+    "untold",
+]
 
 Outcome = Literal["met", "missed"]
 AlertState = Literal["inactive", "pending", "firing", "resolved", "met", "missed"]
+Notified = Literal["", "covered", "firing", "resolved", "met", "missed"]
+"""`covered`: it fires, and another alert is told in its place; only Alertmanager knows."""
 AlertId = tuple[str, str, Labels, str]
 
 
@@ -43,8 +56,17 @@ class Alert:
     """The end of the last window, or the W, that was looked at."""
     good_since: datetime | None = None
     """When the condition of an alert that still fires was first found to have ended."""
-    notified: Literal["", "firing", "resolved", "met", "missed"] = ""
+    notified: Notified = ""
     """The last state that people were told about."""
+
+    gap: float | None = None
+    """How far the value of an active alert of a window is beyond what it should be, in the KPI's unit."""
+    prior: Labels = ()
+    """What it was before the newest window that changed its state, as text (see `onpace.alerts.corrections`)."""
+    corrections: int = 0
+    """How often late events changed its state after the fact."""
+    spec: str = ""
+    """What its rule and KPI were when it went through its last window."""
 
     @property
     def identity(self) -> AlertId:
@@ -55,6 +77,13 @@ class Alert:
     def active(self) -> bool:
         """Whether it is pending or firing."""
         return self.state in ("pending", "firing")
+
+
+def is_news(alert: Alert, before: Alert | None) -> bool:
+    """Whether it is to be stored. Of thousands of series nothing is kept until something happens to them."""
+    if before is None:
+        return alert.state != "inactive" or alert.evaluated_to is not None
+    return alert is not before and alert != before
 
 
 def step(

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.forecasts import LEVEL, forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
 from onpace.alerts.overdue import words
@@ -136,6 +137,7 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
             "complete_until": _time(reading.as_of) if reading else None,
             "reason": overdue or "no target",
             "guardrails": "",
+            "forecast": None,
         }
     return cells | {
         "series": dict(status.series),
@@ -154,6 +156,26 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
         "reason": status.reason,
         "baseline": status.baseline,
         "guardrails": guardrail_words(status),
+        "forecast": _forecast(status, evaluation),
+    }
+
+
+def _forecast(status: KpiStatus, evaluation: Evaluation) -> dict[str, Any] | None:
+    forecast = evaluation.forecasts.get(status.key)
+    if forecast is None:
+        return None
+    return {
+        "words": forecast_words(forecast, status),
+        "probability": forecast.probability,
+        "median": forecast.median,
+        "low": forecast.low,
+        "high": forecast.high,
+        "level": LEVEL,
+        "method": forecast.method,
+        "past_periods": forecast.past,
+        "scored_periods": forecast.score.periods,
+        "calibrated": forecast.score.calibrated,
+        "reason": forecast.reason or forecast.score.problem,
     }
 
 

@@ -8,9 +8,13 @@ from onpace.config.amounts import Amount
 from onpace.config.calendar import Grain
 from onpace.config.kpi import SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, Kpi
-from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule
+from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, ForecastRule
 
-__all__ = ["Complaint", "anomaly_problems", "attainment_problems", "change_problems"]
+__all__ = ["Complaint", "anomaly_problems", "attainment_problems", "change_problems", "forecast_problems"]
+
+MIN_PROBABILITY, MAX_PROBABILITY = 0.2, 0.95
+MIN_CLEAR = 0.1
+"""With the fewest past periods that a probability is given by, it is never below or above these."""
 
 Complaint = tuple[str, str]
 """The key that is wrong ('' for the rule itself) and what is wrong with it."""
@@ -100,3 +104,15 @@ def attainment_problems(rule: AttainmentRule, kpi: Kpi | None) -> Iterator[Compl
     if kpi.direction == "lower_is_better" and used_up and rule.below is not None:
         usual = "where lower is better, attainment is the share of what is allowed that is used up"
         yield "below", f"{usual}: write above, as in above: 90%"
+
+
+def forecast_problems(rule: ForecastRule) -> Iterator[Complaint]:
+    """Of a rule on the probability to miss a target."""
+    if not MIN_PROBABILITY <= rule.probability <= MAX_PROBABILITY:
+        given, sure = f"probability: {rule.probability * 100:g}%", rule.probability > MAX_PROBABILITY
+        why = "a forecast is never as sure as that" if sure else "most targets are that unsure"
+        yield "probability", f"{given}: {why}: write 20% to 95%, as in probability: 70%"
+    elif rule.clear is not None and rule.clear > rule.probability:
+        yield "clear", f"clear must be at most {rule.probability * 100:g} %, which is where it fires"
+    elif rule.clear is not None and rule.clear < MIN_CLEAR:
+        yield "clear", f"clear: {rule.clear * 100:g}%: a forecast may never be as sure as that: write 10% or more"

@@ -33,6 +33,7 @@ from onpace.config.rules import (
     AttainmentRule,
     ChangeRule,
     Channel,
+    ForecastRule,
     NoDataRule,
     PaceRule,
     Rule,
@@ -62,9 +63,9 @@ RULE_KINDS: dict[str, type[Rule]] = {
     "anomaly": AnomalyRule,
     "pace": PaceRule,
     "attainment": AttainmentRule,
+    "forecast": ForecastRule,
     "no_data": NoDataRule,
 }
-PLANNED_RULE_KINDS = ("forecast",)
 SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules", "reports")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
@@ -286,7 +287,7 @@ class _Builder:
         model = KPI_TYPES.get(kind) if isinstance(kind, str) else None
         built: Kpi | None = None
         if model is None:
-            self._refuse(place.at("type"), f"{subject}: type", kind, (), KPI_TYPES)
+            self._refuse(place.at("type"), f"{subject}: type", kind, KPI_TYPES)
         else:
             content = _only_known(model, spec, place, subject, self.report)
             _drop_unjudged_targets(content)
@@ -306,7 +307,7 @@ class _Builder:
         elif kind is None:
             self.report.add(place, f"{subject}: 'when' is missing: one of {', '.join(RULE_KINDS)}")
         else:
-            self._refuse(place.at("when"), f"{subject}: when", kind, PLANNED_RULE_KINDS, RULE_KINDS)
+            self._refuse(place.at("when"), f"{subject}: when", kind, RULE_KINDS)
         self._declare(self.found.rules, name, place, subject, built)
 
     def scorecard_report(self, name: str, spec: dict[str, Any], place: Place) -> None:
@@ -315,14 +316,9 @@ class _Builder:
         model = self.report.build(ScorecardReport, zone | spec, place=place, subject=subject)
         self._declare(self.found.reports, name, place, subject, model)
 
-    def _refuse(
-        self, place: Place, subject: str, kind: object, planned: tuple[str, ...], supported: Mapping[str, object]
-    ) -> None:
-        if kind in planned:
-            self.report.add(place, f"{subject} '{kind}' is not supported yet; supported are {', '.join(supported)}")
-        else:
-            hint = did_you_mean(str(kind), supported) or f" (known are {', '.join(supported)})"
-            self.report.add(place, f"{subject} '{kind}' is not known{hint}")
+    def _refuse(self, place: Place, subject: str, kind: object, supported: Mapping[str, object]) -> None:
+        hint = did_you_mean(str(kind), supported) or f" (known are {', '.join(supported)})"
+        self.report.add(place, f"{subject} '{kind}' is not known{hint}")
 
     def _declare(self, section: dict[str, Declared[M]], name: str, place: Place, subject: str, model: M | None) -> None:
         if name in section:
