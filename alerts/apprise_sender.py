@@ -33,6 +33,7 @@ FACTS = {
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",
+    "note": "Note",
 }
 """The annotations that people read, in order."""
 IN_UNIT = ("value", "target", "expected", "gap")

@@ -42,6 +42,7 @@ class KpiCollector:
             for kpi in shared_kpis(catalog).values():
                 _add_kpi(families, kpi, evaluation)
             _add_alerts(families["alerts"], catalog, evaluation)
+            _add_quiet(families, evaluation)
         return iter(families.values())
 
     def describe(self) -> Iterable[Metric]:
@@ -67,6 +68,10 @@ def _families() -> dict[str, GaugeMetricFamily]:
         "scored": gauge("onpace_kpi_forecast_scored_periods", "Past periods that the forecast was scored on."),
         "calibrated": gauge("onpace_kpi_forecast_calibrated", "1 when nothing in them speaks against the forecast."),
         "alerts": gauge("onpace_alerts", "Alerts by state.", "rule", "kpi", "severity", "state"),
+        "silences": gauge("onpace_silences", "Silences that hold (active) or are yet to begin (pending).", "state"),
+        "suppressed": gauge(
+            "onpace_alerts_suppressed", "Firing alerts that are silenced or acknowledged (not both).", "reason"
+        ),
     }
 
 
@@ -97,6 +102,15 @@ def _add_kpi(families: dict[str, GaugeMetricFamily], kpi: Kpi, evaluation: Evalu
         add("value", reading.value)
         add("complete", reading.as_of.timestamp() if reading.as_of else None)
         add("stale", float(reading.stale))
+
+
+def _add_quiet(families: dict[str, GaugeMetricFamily], evaluation: Evaluation) -> None:
+    quiet = evaluation.quiet
+    families["silences"].add_metric(["active"], len(quiet.active()))
+    families["silences"].add_metric(["pending"], len(quiet.pending()))
+    reasons = Counter(quiet.reason(alert) for alert in evaluation.alerts if alert.state == "firing")
+    for reason in ("silenced", "acknowledged"):
+        families["suppressed"].add_metric([reason], reasons[reason])
 
 
 def _add_alerts(family: GaugeMetricFamily, catalog: Catalog, evaluation: Evaluation) -> None:

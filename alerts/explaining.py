@@ -16,6 +16,8 @@ from onpace.alerts.overdue import ReportSource
 from onpace.alerts.reading import SeriesReader
 from onpace.alerts.rule_words import rule_words
 from onpace.alerts.rules import Verdict
+from onpace.alerts.silence_store import SilenceStore
+from onpace.alerts.silences import Quiet, unsettled
 from onpace.alerts.staleness import Patience, behind_reason, stale_sources
 from onpace.alerts.states import Alert
 from onpace.alerts.unheard import unheard
@@ -71,6 +73,7 @@ class Explainer:
         *,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        silences: SilenceStore | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -78,6 +81,7 @@ class Explainer:
         self._log = log
         self._patience = patience or Patience()
         self._reports = reports
+        self._silences = silences
 
     def explain(self, question: Question) -> Explanation:
         """Why the rule's alerts were as they were then.
@@ -87,14 +91,14 @@ class Explainer:
         """
         name, at = question.rule, question.at
         rule = self._catalog.rules.get(name)
-        every = self._history.alerts()
-        known = [alert for alert in every if alert.rule == name]
+        alerts = self._history.alerts()
+        known = [alert for alert in alerts if alert.rule == name]
         if rule is None and name not in PIPELINE_RULES and not known:
             listed = did_you_mean(name, [*self._catalog.rules, *PIPELINE_RULES])
             raise UnknownName(f"unknown rule '{name}'{listed or self._rules()}")
         _check(question, rule)
         steps = _by_place(self._log.steps(name, at))
-        asked = self._asked(question, rule, every)
+        asked = self._asked(question, rule, alerts)
         hindsight = self._hindsight()
         findings = self._findings(question, rule, steps, hindsight)
         findings += _others(asked, findings, steps, known)
@@ -111,7 +115,8 @@ class Explainer:
     def _rules(self) -> str:
         return f": there are {', '.join(self._catalog.rules) or 'none'}"
 
-    def _asked(self, question: Question, rule: Rule | None, every: Sequence[Alert]) -> Asked:
+    def _asked(self, question: Question, rule: Rule | None, alerts: Sequence[Alert]) -> Asked:
+        known = [alert for alert in alerts if alert.rule == question.rule]
         kpi = self._catalog.kpi(rule.kpi) if rule else None
         return Asked(
             name=question.rule,
@@ -121,11 +126,17 @@ class Explainer:
             zone=kpi.zone if kpi else _UTC,
             unit=kpi.unit if kpi else "",
             held=self._held(rule, question) if rule else "",
-            unheard=unheard(self._catalog, every, question.rule) if question.at == question.now else {},
-            evaluated_to={
-                (alert.series, alert.period): alert.evaluated_to for alert in every if alert.rule == question.rule
-            },
+            unheard=unheard(self._catalog, self._quiet(question.at, known), question.rule, alerts),
+            evaluated_to={(alert.series, alert.period): alert.evaluated_to for alert in known},
         )
+
+    def _quiet(self, at: datetime, known: Sequence[Alert]) -> Quiet:
+        """The silences that held then, and who knew of what."""
+        if self._silences is None:
+            return Quiet.at(at, self._catalog.silences, ())
+        _, since = unsettled(known)
+        acknowledged = self._silences.acknowledgements(since) if since else []
+        return Quiet.at(at, (*self._catalog.silences, *self._silences.all()), acknowledged)
 
     def _held(self, rule: Rule, question: Question) -> str:
         """Why the rule's alerts were held as they were: a source was stale, or the pipeline behind."""

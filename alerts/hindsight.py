@@ -129,13 +129,13 @@ class Hindsight:
         if not newest:
             raise OnPaceError(f"rule '{rule.name}' has no target for {asked or 'that time'}: see `onpace scorecard`")
         looks = self._board.looks([self._board.judgement(kpi, due, progress, at) for due in newest.values()])
-        forecasts = {status.key: forecast for status, forecast in looks}
+        judged, forecasts = [status for status, _ in looks], {status.key: forecast for status, forecast in looks}
         late = late_reports(self._catalog, self._reports.overdue(at)) if self._reports else {}
-        judged = with_reasons([status for status, _ in looks], late)
-        for status in with_guardrails(self._catalog, judged, self._board.known):
+        for status in with_guardrails(self._catalog, with_reasons(judged, late), self._board.known):
             place = status.series, status.period
             upto = min(status.as_of, status.period_end) if status.as_of else None
-            verdict = period_verdict(rule, status, firing=fired(place, upto or at), forecast=forecasts.get(status.key))
+            firing, forecast = fired(place, upto or at), forecasts.get(status.key)
+            verdict = period_verdict(rule, status, firing=firing, forecast=forecast)
             words = f"{status.period} up to {clock(upto, kpi.zone)}" if upto else status.period
             yield Finding(place, verdict, words, upto)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -18,7 +18,7 @@ from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.privacy import for_owner
 
-__all__ = ["Notification", "compose", "leading_words", "series_words"]
+__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,15 @@ def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation
 def _moment(alert: Alert, at: datetime | None) -> str:
     """What tells the states of an alert apart: when, and what was corrected since, for that may come to the same."""
     return f"{at}#{alert.corrections}" if alert.corrections else str(at)
+
+
+def with_note(one: Notification, note: str) -> Notification:
+    """The message with what is to be said of a silence or an acknowledgement."""
+    if not note:
+        return one
+    words = f"{note[0].upper()}{note[1:]}"
+    said = {"note": words, "description": f"{one.annotations.get('description', '')} {words}.".strip()}
+    return replace(one, annotations={**one.annotations, **said})
 
 
 def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:

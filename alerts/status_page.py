@@ -14,6 +14,7 @@ from onpace.alerts.forecasts import LEVEL, forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
 from onpace.alerts.overdue import words
+from onpace.alerts.silence_rows import quiet_cells, silence_rows
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import Kpi
@@ -57,9 +58,11 @@ def status_document(evaluation: Evaluation, catalog: Catalog, owner: str | None 
                 "since": _time(alert.active_since),
                 "value": alert.value,
                 "reason": alert.reason,
+                **quiet_cells(alert, evaluation.quiet),
             }
             for alert in sorted(firing, key=lambda alert: (alert.severity != "page", str(alert.active_since)))
         ],
+        "silences": silence_rows(evaluation, catalog, hidden),
         "stale_sources": [{"event_type": name, "reason": reason} for name, reason in evaluation.stale.items()],
         "kpis": status_rows(evaluation, catalog, owner),
     }

@@ -1,9 +1,11 @@
-"""Which alerts fire and are not told to people for now, and why. Pure."""
+"""Why people were not told of an alert that fires: it is silenced, or known, or another alert tells of it. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+from onpace.alerts.covering import covering
+from onpace.alerts.silences import Quiet, moment_words
 from onpace.alerts.states import Alert
 from onpace.alerts.telling import held_back
 from onpace.alerts.why import Place
@@ -13,29 +15,31 @@ from onpace.config.rules import WindowRule
 __all__ = ["unheard"]
 
 
-def unheard(catalog: Catalog, alerts: Sequence[Alert], rule: str) -> dict[Place, str]:
-    """The rule's alerts that fire and are held back, each with the reason; `alerts` are all that are known."""
-    return {(alert.series, alert.period): words for alert, words in _held(catalog, alerts, rule)}
-
-
-def _held(catalog: Catalog, alerts: Sequence[Alert], name: str) -> Iterator[tuple[Alert, str]]:
-    rule = catalog.rules.get(name)
-    beyond = held_back(catalog, alerts, lambda _: True) if isinstance(rule, WindowRule) else frozenset()
+def unheard(catalog: Catalog, quiet: Quiet, rule: str, alerts: Sequence[Alert]) -> dict[Place, str]:
+    """Of each alert of the rule of which direct channels hear nothing, the reason; `alerts` are those of all rules."""
+    held = held_back(catalog, alerts, lambda _: True)
+    found: dict[Place, str] = {}
     for alert in alerts:
-        if alert.rule != name or alert.state != "firing":
-            continue
-        if alert.notified == "covered":
-            yield alert, f"{_speaker(alert, alerts)} speaks for it: one message per KPI and period"
-        elif isinstance(rule, WindowRule) and alert.identity in beyond:
-            yield alert, f"people are told of {rule.max_alerts} series of the rule, the worst (max_alerts)"
+        if alert.rule == rule and (words := _reason(catalog, quiet, alert, alerts, capped=alert.identity in held)):
+            found[alert.series, alert.period] = words
+    return found
 
 
-def _speaker(alert: Alert, alerts: Sequence[Alert]) -> str:
-    """The alert that is told in its place."""
-    about = (alert.kpi, alert.period)
-    found = [
-        other.rule
-        for other in alerts
-        if (other.kpi, other.period) == about and other.state == "firing" and other.notified == "firing"
-    ]
-    return f"'{found[0]}'" if found else "another alert"
+def _reason(catalog: Catalog, quiet: Quiet, alert: Alert, alerts: Sequence[Alert], *, capped: bool) -> str:
+    if silence := quiet.silencing(alert):
+        return f"silenced by {silence.words} until {moment_words(silence.until)}"
+    if alert.state != "firing" or alert.heard == "firing":
+        return ""
+    if known := quiet.acknowledgement(alert):
+        return f"acknowledged by {known.by}"
+    rule = catalog.rules.get(alert.rule)
+    if capped and isinstance(rule, WindowRule):
+        return f"only the worst {rule.max_alerts} series of the rule are told (max_alerts)"
+    other = covering(alert, alerts, lambda one: _direct(catalog, one))
+    return f"{other.rule} tells of the same period" if other else ""
+
+
+def _direct(catalog: Catalog, alert: Alert) -> frozenset[str]:
+    rule, channels = catalog.rules.get(alert.rule), catalog.channels
+    names: Sequence[str] = rule.notify if rule else ()
+    return frozenset(name for name in names if name in channels and channels[name].type != "alertmanager")

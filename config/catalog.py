@@ -14,6 +14,7 @@ from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, st
 from onpace.config.offsets import split_name
 from onpace.config.rules import Channel, Rule
 from onpace.config.scorecard_reports import ScorecardReport
+from onpace.config.silences import Silence
 from onpace.config.terms import finest_grain
 
 __all__ = ["Catalog"]
@@ -28,6 +29,7 @@ class Catalog:
     objectives: dict[str, Objective] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
+    silences: tuple[Silence, ...] = ()
     reports: dict[str, ScorecardReport] = field(default_factory=dict)
 
     def kpi(self, name: str) -> Kpi:

@@ -1,4 +1,4 @@
-"""What must hold for rules that compare: changes, anomalies and attainment."""
+"""What must hold for rules of each kind: thresholds, changes, anomalies and attainment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from onpace.config.amounts import Amount
 from onpace.config.calendar import Grain
 from onpace.config.kpi import SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, Kpi
-from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, ForecastRule
+from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, ForecastRule, ThresholdRule
 
-__all__ = ["Complaint", "anomaly_problems", "attainment_problems", "change_problems", "forecast_problems"]
+__all__ = [
+    "Complaint",
+    "anomaly_problems",
+    "attainment_problems",
+    "change_problems",
+    "forecast_problems",
+    "threshold_problems",
+]
 
 MIN_PROBABILITY, MAX_PROBABILITY = 0.2, 0.95
 MIN_CLEAR = 0.1
@@ -18,6 +25,29 @@ MIN_CLEAR = 0.1
 
 Complaint = tuple[str, str]
 """The key that is wrong ('' for the rule itself) and what is wrong with it."""
+
+
+def threshold_problems(rule: ThresholdRule, kpi: Kpi | None) -> Iterator[Complaint]:
+    """Of a rule with a bound: it has one, can be past it, and its clear condition can hold, beyond where it fires."""
+    if (rule.below is None) == (rule.above is None):
+        yield "", "a threshold needs either below or above"
+        return
+    counts = kpi is not None and _is_count(kpi)
+    if counts and rule.below is not None and rule.below <= 0:
+        yield "below", f"it can never fire: a count is never below {rule.below:g}"
+    clear = rule.clear
+    if clear is None:
+        return
+    if clear.above is not None and clear.below is not None and clear.above >= clear.below:
+        side = f"above: {clear.above:g}" if rule.below is not None else f"below: {clear.below:g}"
+        both = f"no value is above {clear.above:g} and below {clear.below:g}"
+        yield "clear", f"clear can never hold: {both}: write clear: {{{side}}}"
+    elif rule.below is not None and (clear.below is not None or clear.above is None or clear.above < rule.below):
+        yield "", f"clear must be above, and at least {rule.below:g}, as in clear: {{above: {rule.below:g}}}"
+    elif rule.above is not None and (clear.above is not None or clear.below is None or clear.below > rule.above):
+        yield "", f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
+    elif counts and clear.below is not None and clear.below <= 0:
+        yield "clear", f"clear can never hold: a count is never below {clear.below:g}: write more, or leave it out"
 
 
 def change_problems(rule: ChangeRule, kpi: Kpi | None) -> Iterator[Complaint]:

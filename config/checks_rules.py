@@ -15,6 +15,7 @@ from onpace.config.checks_rule_kinds import (
     attainment_problems,
     change_problems,
     forecast_problems,
+    threshold_problems,
 )
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
@@ -113,7 +114,7 @@ def _check_kind(rule: Rule, catalog: Catalog, place: Place, subject: str, report
 def _kind_problems(rule: Rule, kpi: Kpi | None, catalog: Catalog) -> Iterator[Complaint]:
     match rule:
         case ThresholdRule():
-            yield from (("", message) for message in _bound_problems(rule))
+            yield from threshold_problems(rule, kpi)
         case ChangeRule():
             yield from change_problems(rule, kpi)
         case AnomalyRule():
@@ -130,19 +131,6 @@ def _kind_problems(rule: Rule, kpi: Kpi | None, catalog: Catalog) -> Iterator[Co
 def _only_reported(kpi: Kpi, catalog: Catalog) -> bool:
     """Whether no machine sends what it is made of."""
     return set(catalog.event_types(kpi)) == {REPORT}
-
-
-def _bound_problems(rule: ThresholdRule) -> Iterator[str]:
-    if (rule.below is None) == (rule.above is None):
-        yield "a threshold needs either below or above"
-        return
-    clear = rule.clear
-    if clear is None:
-        return
-    if rule.below is not None and (clear.below is not None or clear.above is None or clear.above < rule.below):
-        yield f"clear must be above, and at least {rule.below:g}, as in clear: {{above: {rule.below:g}}}"
-    if rule.above is not None and (clear.above is not None or clear.below is None or clear.below > rule.above):
-        yield f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
 
 
 def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place, subject: str, report: Report) -> None:

@@ -43,7 +43,7 @@ from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
-__all__ = ["Declarations", "Declared", "Defaults", "collect"]
+__all__ = ["Declarations", "Declared", "Defaults", "SilencesOfFile", "collect"]
 
 M = TypeVar("M")
 
@@ -98,6 +98,15 @@ class Declared(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class SilencesOfFile:
+    """What a file has under `silences`, as it is there, and the zone of times in it that name none."""
+
+    content: Any
+    place: Place
+    timezone: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Declarations:
     """Everything that the files declare, by name, in file order."""
 
@@ -110,6 +119,7 @@ class Declarations:
     reports: dict[str, Declared[ScorecardReport]] = field(default_factory=dict)
     waivers: list[Declared[Waiver]] = field(default_factory=list)
     """Those for a whole file, each in the file it is for."""
+    silences: list[SilencesOfFile] = field(default_factory=list)
 
 
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
@@ -128,6 +138,7 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             or Defaults()
         )
         found.waivers.extend(_waivers(content.get("waive"), top.at("waive"), report))
+        found.silences.append(SilencesOfFile(content.get("silences"), top.at("silences"), defaults.timezone))
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
@@ -165,7 +176,7 @@ def _check_top(content: dict[str, Any], top: Place, report: Report) -> None:
         report.add(top, "'version' is missing: write 'version: 1' at the top")
     elif content["version"] is True or content["version"] != 1:
         report.add(top.at("version"), f"version {content['version']} is not known: this OnPace reads version 1")
-    known = ("version", "defaults", "waive", *SECTIONS)
+    known = ("version", "defaults", "waive", "silences", *SECTIONS)
     for key, value in content.items():
         if key not in known:
             hint = did_you_mean(key, known) or f" (known are {', '.join(known)})"

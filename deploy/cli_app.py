@@ -14,6 +14,7 @@ import typer
 
 from onpace.config.errors import OnPaceError
 from onpace.deploy import (
+    cli_backtest,
     cli_events,
     cli_kpis,
     cli_library,
@@ -22,6 +23,8 @@ from onpace.deploy import (
     cli_rebuild,
     cli_report,
     cli_scorecard,
+    cli_silences,
+    cli_test,
     cli_topics,
     cli_why,
 )
@@ -62,8 +65,11 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_project.add_to(app)
     cli_rebuild.add_to(app)
     cli_report.add_to(app)
+    cli_silences.add_to(app)
     cli_topics.add_to(app)
     cli_why.add_to(app)
+    cli_backtest.add_to(app)
+    cli_test.add_to(app)
     return app
 
 

@@ -55,11 +55,11 @@ def validate(folder: Annotated[Path, typer.Argument(help="Folder of KPI files, o
     )
 
 
-def schema() -> None:
+def schema(tests: Annotated[bool, typer.Option("--tests", help="Of files of rule tests instead.")] = False) -> None:
     """Print the JSON Schema of KPI files, for editors."""
-    from onpace.config.schema import kpi_file_schema
+    from onpace.config.schema import kpi_file_schema, rule_test_schema
 
-    print(json.dumps(kpi_file_schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(rule_test_schema() if tests else kpi_file_schema(), indent=2, ensure_ascii=False))
 
 
 def query(
@@ -166,6 +166,7 @@ def status(
     with open_store(settings, catalog) as store:
         from prometheus_client import CollectorRegistry
 
+        from onpace.alerts.silence_rows import quiet_lines
         from onpace.alerts.status_page import overdue_lines, status_document, status_table
         from onpace.deploy.wiring import AlertPart
 
@@ -174,7 +175,7 @@ def status(
         print(json.dumps(status_document(evaluation, catalog, owner), indent=1, ensure_ascii=False))
     else:
         console().print(status_table(evaluation, catalog, owner))
-        for line in overdue_lines(evaluation, catalog, owner):
+        for line in (*overdue_lines(evaluation, catalog, owner), *quiet_lines(evaluation, catalog, owner)):
             typer.echo(line)
 
 

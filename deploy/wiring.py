@@ -29,6 +29,7 @@ from onpace.alerts.reporter import Reporter
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import Sender, senders_for
+from onpace.alerts.silence_store import ClickHouseSilences
 from onpace.alerts.staleness import Patience
 from onpace.alerts.terms import Terms
 from onpace.alerts.why import Explanation
@@ -228,6 +229,7 @@ class AlertPart:
             metrics=self._metrics,
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
             reporter=self._reporter(reader),
         )
         return reader, engine
@@ -262,6 +264,7 @@ class AlertPart:
             ClickHouseAlertLog(self._store),
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
         )
         return explainer.explain(Question(rule, at or present, present, series, period, live=not ends))
 

@@ -418,7 +418,7 @@ def test_an_alert_that_another_one_speaks_for_says_which() -> None:
     world.run("2026-11-01 12:00", "2026-11-14")
     found = answered(world, "behind", at("2026-11-14"))
     assert found.stand.state == "firing"
-    assert found.telling == "nobody was told: 'revenue-off-pace' speaks for it: one message per KPI and period"
+    assert found.telling == "nobody was told: revenue-off-pace tells of the same period"
 
 
 def test_a_series_beyond_the_worst_says_that_only_those_are_told() -> None:
@@ -427,7 +427,7 @@ def test_a_series_beyond_the_worst_says_that_only_those_are_told() -> None:
     rule = threshold(by=["region"], max_alerts=2)
     world = small(events, rule, until="2026-11-16 08:00", dimensions={"region": "region"})
     found = {one.place[0][0][1]: one.telling for one in explained(world, "low", at("2026-11-16 08:00")).answers}
-    beyond = "nobody was told: people are told of 2 series of the rule, the worst (max_alerts)"
+    beyond = "nobody was told: only the worst 2 series of the rule are told (max_alerts)"
     assert [found[name].startswith("told ops") for name in ("r2", "r3")] == [True, True]
     assert [found[name] for name in ("r0", "r1")] == [beyond, beyond]
 
