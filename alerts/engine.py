@@ -25,6 +25,7 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
+from onpace.alerts.recalling import ToldBefore, recalled
 from onpace.alerts.rules import is_active
 from onpace.alerts.silence_store import SilenceReader
 from onpace.alerts.silences import Quiet, Telling, settled, unsettled
@@ -67,6 +68,7 @@ class Engine:
         patience: Patience | None = None,
         reports: ReportSource | None = None,
         silences: SilenceReader | None = None,
+        told_before: ToldBefore | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -77,6 +79,7 @@ class Engine:
         self._patience = patience or Patience()
         self._reports = reports
         self._silences = silences
+        self._told_before = told_before
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -139,8 +142,14 @@ class Engine:
     def _state(self) -> tuple[StatusBoard, AlertBook]:
         if self._board is None or self._book is None:
             self._board = StatusBoard(self._catalog, self._reader, self._history.statuses(), self._recorded())
-            self._book = AlertBook(self._catalog, self._reader, self._board, self._history.alerts())
+            self._book = AlertBook(self._catalog, self._reader, self._board, self._alerts())
         return self._board, self._book
+
+    def _alerts(self) -> list[Alert]:
+        alerts = self._history.alerts()
+        if self._told_before is None:
+            return alerts
+        return recalled(alerts, self._told_before, channels=self._channels, is_manager=self._is_manager)
 
     def _recorded(self) -> TargetHistory:
         if self._targets is None:

@@ -223,6 +223,7 @@ class AlertPart:
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
             silences=ClickHouseSilences(self._store),
+            told_before=self.dispatcher.told,
         )
         return reader, engine
 
