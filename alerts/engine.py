@@ -25,7 +25,7 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
-from onpace.alerts.recalling import ToldBefore, recalled
+from onpace.alerts.recalling import ToldBefore, channels_told, recalled
 from onpace.alerts.rules import is_active
 from onpace.alerts.silence_store import SilenceReader
 from onpace.alerts.silences import Quiet, Telling, settled, unsettled
@@ -247,11 +247,15 @@ class Engine:
     def _channels(self, alert: Alert) -> tuple[str, ...]:
         if alert.rule not in PIPELINE_RULES:
             rule = self._catalog.rules.get(alert.rule)
-            return rule.notify if rule else ()
+            return rule.notify if rule else self._once_told(alert)
         silent = {event for _, event in alert.series}  # none: the whole pipeline is behind
         rules = self._catalog.rules.values()
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
+
+    def _once_told(self, alert: Alert) -> tuple[str, ...]:
+        """The channels that were told of an alert whose rule has left the KPI files."""
+        return channels_told(alert, self._told_before, self._catalog.channels) if self._told_before else ()
 
     def _direct(self, alert: Alert) -> frozenset[str]:
         return frozenset(name for name in self._channels(alert) if not self._is_manager(name))

@@ -13,7 +13,7 @@ from onpace.alerts.notifications import message_key
 from onpace.alerts.silences import settled
 from onpace.alerts.states import Alert, told
 
-__all__ = ["ToldBefore", "recalled"]
+__all__ = ["ToldBefore", "channels_told", "recalled"]
 
 ToldBefore = Callable[[Collection[str]], Collection[tuple[str, str]]]
 """Of these keys of messages, the channel and key of those that were ever handed over to be delivered."""
@@ -47,3 +47,12 @@ def recalled(
         )
         for alert in alerts
     ]
+
+
+def channels_told(alert: Alert, told_before: ToldBefore, channels: Iterable[str]) -> tuple[str, ...]:
+    """Those of `channels` that were told that it fires."""
+    if alert.fired_at is None:
+        return ()
+    fired = replace(alert, state="firing")
+    keys = {(channel, message_key(fired, channel, _NEVER)) for channel in channels}
+    return tuple(sorted(channel for channel, _ in keys & set(told_before([key for _, key in keys]))))

@@ -403,6 +403,8 @@ def test_an_alert_whose_rule_is_gone_ends() -> None:
     world.restart(Catalog(events=world.catalog.events, kpis=world.catalog.kpis, channels=world.catalog.channels))
     world.look("2026-11-02 14:10")
     assert world.alert(region="eu").state == "resolved"
+    assert [(one.channel, one.state) for one in world.notifier.sent] == [("ops", "firing"), ("ops", "resolved")]
+    assert "gone from the KPI files" in world.notifier.sent[-1].annotations["summary"]
 
 
 def test_a_pace_rule_looks_back_over_its_hold_after_a_pause() -> None:
