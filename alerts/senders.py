@@ -76,7 +76,9 @@ class AlertmanagerSender:
         self._client = client
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """One request for all."""
+        """One request for all. A report is no alert, and refused."""
+        if any(one.state == "report" for one in notifications):
+            raise DeliveryFailed("a report is no alert: Alertmanager cannot take it", final=True)
         if notifications:
             _post(self._client, self._url, json.dumps(postable_alerts(notifications, now)), _JSON)
 
