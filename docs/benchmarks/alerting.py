@@ -83,6 +83,11 @@ class Shops:
 
     def __init__(self, store: ClickHouse, kpi: SimpleKpi, series: int) -> None:
         self._store, self._kpi, self._series = store, kpi, series
+        store.command(
+            "INSERT INTO series (kpi, definition, topic, incarnation, partition, segment, dims) "
+            f"SELECT '{kpi.name}', {kpi.definition}, '{TOPIC}', toUUID('{LIFE}'), 0, 'stream:0', "
+            f"concat('[\"shop-', toString(number), '\"]') FROM numbers({series})"
+        )
 
     def fill(self, first: datetime, hours: int, *, revision: int = 1, odd: int = 0, shops: int = 0) -> None:
         """Windows of an hour; every `odd`-th shop sells a tenth in its turn of the hours; only the first `shops`."""
