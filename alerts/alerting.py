@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from onpace.alerts.evaluation import Transition
+from onpace.alerts.forecasts import Forecast
 from onpace.alerts.judgement import Due, target_in_force
-from onpace.alerts.judging import Progress, StatusBoard
+from onpace.alerts.judging import Progress, StatusBoard, StatusKey
 from onpace.alerts.overdue import Late, overdue_verdict
 from onpace.alerts.reading import SeriesReader, SourceTimes
-from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict
+from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict, severity_of
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
 from onpace.alerts.states import Alert, AlertId, Outcome, concluded, step
 from onpace.alerts.status import KpiStatus, Labels, target_series
@@ -21,6 +22,7 @@ from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import REPORT
 from onpace.config.rules import (
     AttainmentRule,
+    ForecastRule,
     NoDataRule,
     PaceRule,
     PeriodRule,
@@ -57,6 +59,7 @@ class Look:
     patience: Patience
     late: Late = field(default_factory=dict)
     """KPIs with overdue reports."""
+    forecasts: Mapping[StatusKey, Forecast] = field(default_factory=dict)
 
 
 class AlertBook:
@@ -82,7 +85,7 @@ class AlertBook:
         self.transitions += self._windows.step(self.alerts, look.now, look.progress, self._advance)
         for rule in self._catalog.rules.values():
             match rule:
-                case PaceRule() | AttainmentRule():
+                case PaceRule() | AttainmentRule() | ForecastRule():
                     self._periods(rule, look)
                 case NoDataRule() if look.live:
                     self._no_data(rule, look)
@@ -109,13 +112,14 @@ class AlertBook:
         for status in look.statuses:
             if not self._looks_at(rule, status.kpi, status.series, status.grain) or status.as_of is None:
                 continue
-            alert = self._alert(Alert(rule.name, rule.kpi, status.series, status.period, severity=rule.severity))
+            forecast = look.forecasts.get(status.key)
+            alert = self._period_alert(rule, status, forecast)
             if status.stale:  # looked at, with no verdict: what happened meanwhile does not count towards `for`
                 self.alerts[alert.identity] = replace(alert, evaluated_to=look.now)
                 continue
             if alert.evaluated_to is None and status.final:
                 continue
-            verdict = period_verdict(rule, status, firing=alert.state == "firing")
+            verdict = period_verdict(rule, status, firing=alert.state == "firing", forecast=forecast)
             if status.final and status.status in ("met", "missed"):
                 self._conclude(alert, status.status, verdict, status.as_of, look.now)
                 continue
@@ -127,6 +131,13 @@ class AlertBook:
                 self.alerts.pop(alert.identity, None)
             else:
                 self.alerts[alert.identity] = replace(alert, evaluated_to=status.as_of)
+
+    def _period_alert(self, rule: PeriodRule, status: KpiStatus, forecast: Forecast | None) -> Alert:
+        """Until it fires, whether a forecast may page is a matter of today."""
+        severity = severity_of(rule, forecast)
+        fresh = Alert(rule.name, rule.kpi, status.series, status.period, severity=severity)
+        known = self.alerts.get(fresh.identity, fresh)
+        return known if known.state == "firing" or status.final else replace(known, severity=severity)
 
     def _conclude(self, alert: Alert, outcome: Outcome, verdict: Verdict, ended: datetime, now: datetime) -> None:
         """The period has ended; late events may turn its outcome later on."""
@@ -150,14 +161,14 @@ class AlertBook:
         judgements = [
             self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
         ]
-        for then in self._board.statuses(judgements):
-            verdict = period_verdict(rule, then, firing=alert.state == "firing")
+        for then, forecast in self._board.looks(judgements):
+            verdict = period_verdict(rule, then, firing=alert.state == "firing", forecast=forecast)
             alert = self._advance(alert, verdict, hold=rule.hold, at=then.evaluated_at, keep=rule.keep)
         return alert
 
     def _looks_at(self, rule: PeriodRule, kpi: str, series: Labels, grain: Grain) -> bool:
-        """Whether it is about targets like these: pace is about all of a KPI's, attainment about the headline."""
-        if kpi != rule.kpi or isinstance(rule, PaceRule):
+        """Whether it is about targets like these: attainment is about the headline, the others about all of a KPI's."""
+        if kpi != rule.kpi or not isinstance(rule, AttainmentRule):
             return kpi == rule.kpi
         headline = self._catalog.kpi(kpi).headline
         return headline is not None and (target_series(headline), headline.grain) == (series, grain)

@@ -28,9 +28,11 @@ FACTS = {
     "target": "Target",
     "expected": "Expected by now",
     "gap": "Gap",
+    "forecast": "Forecast",
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",
+    "note": "Note",
 }
 """The annotations that people read, in order."""
 IN_UNIT = ("value", "target", "expected", "gap")

@@ -55,7 +55,15 @@ def corrected(alert: Alert, breached: bool | None, *, end: datetime, hold: timed
         after = step(alert, breached=False, hold=hold, now=end)
     if same_state(after, alert) or not (after.active or alert.active):
         return alert
-    changed = replace(after, notified=alert.notified, severity=alert.severity, evaluated_to=alert.evaluated_to)
+    changed = replace(
+        after,
+        notified=alert.notified,
+        heard=alert.heard,
+        held_by=alert.held_by,
+        held_words=alert.held_words,
+        severity=alert.severity,
+        evaluated_to=alert.evaluated_to,
+    )
     return remembering(replace(changed, corrections=alert.corrections + 1), before, end)
 
 

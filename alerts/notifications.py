@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.forecasts import forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.states import Alert
 from onpace.alerts.status import KpiStatus, Labels, format_value
@@ -17,7 +18,7 @@ from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.privacy import for_owner
 
-__all__ = ["Notification", "compose", "leading_words", "series_words"]
+__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,15 @@ def _moment(alert: Alert, at: datetime | None) -> str:
     return f"{at}#{alert.corrections}" if alert.corrections else str(at)
 
 
+def with_note(one: Notification, note: str) -> Notification:
+    """The message with what is to be said of a silence or an acknowledgement."""
+    if not note:
+        return one
+    words = f"{note[0].upper()}{note[1:]}"
+    said = {"note": words, "description": f"{one.annotations.get('description', '')} {words}.".strip()}
+    return replace(one, annotations={**one.annotations, **said})
+
+
 def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
     kpi = catalog.kpis.get(alert.kpi)
     labels = {
@@ -135,8 +145,14 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict
         aim = _aim(status)
         found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
         found["guardrails"] = guardrail_words(status)
+        found["forecast"] = _forecast(status, evaluation)
     found["description"] = _sentence(found)
     return {name: text for name, text in found.items() if text}
+
+
+def _forecast(status: KpiStatus, evaluation: Evaluation) -> str:
+    forecast = evaluation.forecasts.get(status.key)
+    return forecast_words(forecast, status) if forecast and forecast.median is not None else ""
 
 
 def _aim(status: KpiStatus) -> str:
@@ -154,6 +170,8 @@ def _sentence(found: Mapping[str, str]) -> str:
     sentences = [found["summary"]]
     if "target" in found:
         sentences.append(f"Target {found['target']}{unit}, expected by now {found['expected']}, gap {found['gap']}")
+    if found.get("forecast") and found["forecast"] not in found["summary"]:
+        sentences.append(f"Forecast: {found['forecast']}")
     if found["since"]:
         sentences.append(f"Since {found['since']}")
     if found["leading"]:

@@ -16,10 +16,23 @@ from typing import Literal
 
 from onpace.alerts.status import Labels
 
-__all__ = ["Alert", "AlertId", "AlertState", "Outcome", "concluded", "is_news", "step", "told", "untold"]
+__all__ = [
+    "Alert",
+    "AlertId",
+    "AlertState",
+    "Notified",
+    "Outcome",
+    "concluded",
+    "is_news",
+    "step",
+    "told",
+    "untold",
+]
 
 Outcome = Literal["met", "missed"]
 AlertState = Literal["inactive", "pending", "firing", "resolved", "met", "missed"]
+Notified = Literal["", "firing", "resolved", "met", "missed"]
+"""`covered`: it fires, and another alert is told in its place; only Alertmanager knows."""
 AlertId = tuple[str, str, Labels, str]
 
 
@@ -43,9 +56,14 @@ class Alert:
     """The end of the last window, or the W, that was looked at."""
     good_since: datetime | None = None
     """When the condition of an alert that still fires was first found to have ended."""
-    notified: Literal["", "firing", "resolved", "met", "missed"] = ""
-    """The last state that people were told about."""
-
+    notified: Notified = ""
+    """The last state that Alertmanagers were told about, for which there is no silence here."""
+    heard: Notified = ""
+    """The last state that direct channels were told about, or would have been but for an acknowledgement."""
+    held_by: str = ""
+    """The silence that holds its message back."""
+    held_words: str = ""
+    """Whose silence that is, and why: the silence itself may be gone when that is to be said."""
     gap: float | None = None
     """How far the value of an active alert of a window is beyond what it should be, in the KPI's unit."""
     prior: Labels = ()

@@ -204,8 +204,8 @@ class WindowColumns:
         run &= np.abs(off).max(axis=0) > near
         effect = np.abs(values - centre) >= (rule.min_effect or 0.0) * (1 - _ROUNDING)
         found: NDArray[np.bool_] = _beyond(rule, values, centre, reach, side) | (run & effect)
-        found &= counts >= MIN_WINDOWS
-        return found
+        enough: NDArray[np.bool_] = counts >= MIN_WINDOWS
+        return np.logical_and(found, enough)
 
     def _learned(self, start: datetime) -> Taught:
         """What the weeks before the window's day teach; the same for all windows of a day."""

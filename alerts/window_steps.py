@@ -36,7 +36,7 @@ class Advance(Protocol):
 
 
 def judge(plan: Plan, start: datetime, own: Columns, windows: WindowColumns, advance: Advance) -> None:
-    """Step every alert of the rule through one window that was not seen yet. What is quiet and stays so costs nothing."""
+    """Step every alert of the rule through a window that was not seen yet. What is quiet and stays so costs nothing."""
     if windows.values(start) is None:
         return
     end = window_end(plan.rule.grain, start, plan.calendar)

@@ -13,6 +13,7 @@ from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, Objective, R
 from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, streams_of
 from onpace.config.offsets import split_name
 from onpace.config.rules import Channel, Rule
+from onpace.config.silences import Silence
 from onpace.config.terms import finest_grain
 
 __all__ = ["Catalog"]
@@ -27,6 +28,7 @@ class Catalog:
     objectives: dict[str, Objective] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
+    silences: tuple[Silence, ...] = ()
 
     def kpi(self, name: str) -> Kpi:
         """The KPI of that name. Raises UnknownName with a suggestion."""

@@ -20,6 +20,7 @@ __all__ = [
     "ChangeRule",
     "Channel",
     "Clear",
+    "ForecastRule",
     "MinVolume",
     "NoDataRule",
     "PaceRule",
@@ -171,6 +172,18 @@ class AttainmentRule(RuleCommon):
     """Share of the period that must have passed before the rule speaks."""
 
 
+class ForecastRule(RuleCommon):
+    """Fires when the KPI will probably miss its target at the end of the period."""
+
+    when: Literal["forecast"]
+    probability: Percentage = 0.7
+    """Of a miss, from which on it fires."""
+    clear: Percentage | None = None
+    """The probability at which it ends; 10 points less by default."""
+    after: Share = 0.0
+    """Share of the period that must have passed before the rule speaks."""
+
+
 class NoDataRule(RuleCommon):
     """Fires when no event of the KPI's inputs has arrived for `after`, or a reported value is overdue."""
 
@@ -182,7 +195,7 @@ class NoDataRule(RuleCommon):
 WindowRule = ThresholdRule | ChangeRule | AnomalyRule
 """Rules that look at each complete window of a grain, per series."""
 
-PeriodRule = PaceRule | AttainmentRule
+PeriodRule = PaceRule | AttainmentRule | ForecastRule
 """Rules that look at targets in their periods."""
 
 Rule = WindowRule | PeriodRule | NoDataRule

@@ -23,6 +23,7 @@ from onpace.config.kpi import (
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rules import Channel, Rule
+from onpace.config.silences import PlannedSilence
 from onpace.config.uses_schema import LibraryKpi
 
 __all__ = ["kpi_file_schema"]
@@ -69,6 +70,7 @@ class _File(Model):
     kpis: tuple[LibraryKpi | _OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
+    silences: tuple[PlannedSilence, ...] | None = None
     waive: tuple[Waiver, ...] | None = None
 
 

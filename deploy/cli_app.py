@@ -22,6 +22,7 @@ from onpace.deploy import (
     cli_rebuild,
     cli_report,
     cli_scorecard,
+    cli_silences,
     cli_topics,
 )
 from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
@@ -61,6 +62,7 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_project.add_to(app)
     cli_rebuild.add_to(app)
     cli_report.add_to(app)
+    cli_silences.add_to(app)
     cli_topics.add_to(app)
     return app
 

@@ -22,6 +22,8 @@ from onpace.deploy.demo import run_shop
 from onpace.deploy.reloading import LiveCatalog
 from onpace.deploy.replaying import Totals, feed_file, totals
 from onpace.deploy.running import at_end, background, in_thread, run, until_failed
+from onpace.deploy.silence_router import silence_router
+from onpace.deploy.silencing import desk_over
 from onpace.deploy.sockets import clickhouse_socket, web_socket
 from onpace.deploy.stack import (
     Stack,
@@ -144,6 +146,7 @@ def _app(
     submitter = EventSubmitter.connect(stack.settings.kafka)
     at_end(held, lambda: close_submitter(submitter))
     routers = [gateway_router(submitter, lambda: live.current, registry), dead_letter_router(DeadLetters(stack.store))]
+    routers.append(silence_router(desk_over(stack.store, lambda: alerts.catalog), now))
     return web_app(registry, alerts=alerts, routers=routers, healthy=stack.failure)
 
 

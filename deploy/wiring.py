@@ -24,6 +24,7 @@ from onpace.alerts.notifiers import Dispatcher
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import Sender, senders_for
+from onpace.alerts.silence_store import ClickHouseSilences
 from onpace.alerts.staleness import Patience
 from onpace.alerts.terms import Terms
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
@@ -221,6 +222,7 @@ class AlertPart:
             metrics=self._metrics,
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
         )
         return reader, engine
 
