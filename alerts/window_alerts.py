@@ -130,4 +130,5 @@ def _filed(plan: Plan) -> list[Alert]:
     keys = plan.touched or (set(list(plan.alerts)[:1]) if moved else set())
     for key in keys:
         plan.alerts[key] = replace(plan.alerts[key], evaluated_to=plan.complete_to, spec=plan.spec)
-    return [plan.alerts[key] for key in {*keys, *plan.others}]
+    named = keys | plan.others
+    return [alert for key, alert in plan.alerts.items() if key in named]  # in an order that is always the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from onpace.alerts.evaluation import Transition
 from onpace.alerts.reading import SeriesKey
 from onpace.alerts.rules import Verdict
 from onpace.alerts.states import Alert
-from onpace.alerts.status import format_value
+from onpace.alerts.status import ROUNDING, format_value
 from onpace.alerts.telling import gap_of
 from onpace.alerts.window_columns import WindowColumns
 from onpace.alerts.window_plans import Plan
@@ -76,7 +77,7 @@ def judge_again(plan: Plan, start: datetime, own: Columns, windows: WindowColumn
 
 def _as_it_is(plan: Plan, before: Alert, verdict: Verdict, end: datetime) -> Alert:
     after = corrected(before, verdict.breached, end=end, hold=plan.rule.hold, keep=plan.rule.keep)
-    another = before.active and verdict.breached is not None and before.value != verdict.value
+    another = before.active and verdict.breached is not None and not _same(before.value, verdict.value)
     if after is before and not another:
         return before
     return replace(after, value=verdict.value, reason=verdict.reason)
@@ -89,8 +90,12 @@ def _reason(plan: Plan, before: Alert, number: int, verdict: Verdict) -> str:
         was = before.value if before.active else None
     else:
         was = float(values[number]) if number < len(values) and not np.isnan(values[number]) else None
-    known = f", was {format_value(was)}" if was is not None and was != verdict.value else ""
+    known = f", was {format_value(was)}" if was is not None and not _same(was, verdict.value) else ""
     return f"corrected by late events{known}: {verdict.reason}"
+
+
+def _same(one: float | None, other: float | None) -> bool:
+    return one == other if one is None or other is None else math.isclose(one, other, rel_tol=ROUNDING)
 
 
 def _changed(plan: Plan, start: datetime, own: Columns, windows: WindowColumns) -> set[int]:
@@ -106,7 +111,8 @@ def _differs(own: Columns, values: NDArray[np.float64] | None, before: NDArray[n
     if values is None or before is None:
         return np.ones(len(own.keys), dtype=np.bool_)
     known = own.padded(before)
-    found: NDArray[np.bool_] = (values != known) & ~(np.isnan(values) & np.isnan(known))
+    # sums of floats may differ by their last digits from one read to the next
+    found: NDArray[np.bool_] = ~np.isclose(values, known, rtol=ROUNDING, atol=0.0, equal_nan=True)
     found[len(before) :] = True  # series that were not known
     return found
 

@@ -229,11 +229,13 @@ def many_targets(kpis: Sequence[SimpleKpi], series: int, words: str) -> None:
         at = BEGIN + timedelta(weeks=9)
         for kpi in kpis:
             Shops(store, kpi, series).fill(BEGIN, 24 * 7 * 9)
-        Shops(store, kpis[0], series).complete(at)
+        progress = Shops(store, kpis[0], 0)
+        progress.complete(at)
         engine = engine_of(store, catalog)
         timed(store, engine, at, f"{words}: first")
-        for minute in (10, 20, 70):
-            timed(store, engine, at + timedelta(minutes=minute), f"{words}: {minute} min later")
+        for words_after, after in (("10 s later", timedelta(seconds=10)), ("an hour later", HOUR)):
+            progress.complete(at + after)
+            timed(store, engine, at + after, f"{words}: {words_after}")
 
 
 def target(**more: Any) -> dict[str, Any]:
