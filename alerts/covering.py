@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from onpace.alerts.states import Alert
 
-__all__ = ["in_order", "is_covered"]
+__all__ = ["covering", "in_order"]
 
 SEVERITIES = ("info", "ticket", "page")
 KINDS = ("pace", "attainment", "forecast")
@@ -29,18 +29,20 @@ def in_order(alerts: Iterable[Alert], kinds: Mapping[str, str]) -> list[Alert]:
     return sorted(alerts, key=place)
 
 
-def is_covered(alert: Alert, others: Iterable[Alert], direct: Callable[[Alert], frozenset[str]]) -> bool:
-    """Whether another alert that people were told of and that fires covers this one: one about the same KPI and period,
-    and the same series or the total; at least as severe, and on all `direct` channels that would tell of this one."""
+def covering(alert: Alert, others: Iterable[Alert], direct: Callable[[Alert], frozenset[str]]) -> Alert | None:
+    """Another alert that people were told of, that fires and that covers this one: about the same KPI and period, and
+    the same series or the total; at least as severe, and on all `direct` channels that would tell of this one."""
     if not alert.period or alert.state != "firing":
-        return False
-    return any(
-        other.state == "firing"
+        return None
+    found = (
+        other
+        for other in others
+        if other.state == "firing"
         and other.heard == "firing"
         and other.identity != alert.identity
         and (other.kpi, other.period) == (alert.kpi, alert.period)
         and other.series in (alert.series, ())
         and SEVERITIES.index(other.severity) >= SEVERITIES.index(alert.severity)
         and direct(alert) <= direct(other)
-        for other in others
     )
+    return next(found, None)

@@ -16,7 +16,7 @@ from typing import Protocol
 import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
-from onpace.alerts.covering import in_order, is_covered
+from onpace.alerts.covering import covering, in_order
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
@@ -25,6 +25,7 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
 from onpace.alerts.silence_store import SilenceReader
 from onpace.alerts.silences import Quiet, Telling, settled, unsettled
@@ -67,6 +68,7 @@ class Engine:
         patience: Patience | None = None,
         reports: ReportSource | None = None,
         silences: SilenceReader | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -77,6 +79,7 @@ class Engine:
         self._patience = patience or Patience()
         self._reports = reports
         self._silences = silences
+        self._reporter = reporter
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -103,6 +106,8 @@ class Engine:
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
+        if notify and self._reporter:
+            self._reporter.send_due(self.latest)
         return self.latest
 
     def record_targets(self, now: datetime) -> None:
@@ -205,7 +210,7 @@ class Engine:
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
         open_ = [alert for alert in after.values() if not settled(alert) and alert.identity not in held]
         for alert in in_order(open_, kinds):
-            covered = is_covered(alert, after.values(), self._direct)
+            covered = covering(alert, after.values(), self._direct) is not None
             in_hours = self._may_notify(alert, found.now)
             telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
             for channel in self._hearing(telling):

@@ -57,6 +57,10 @@ class Outbox(Protocol):
         """What was put in and never settled, oldest first."""
         ...
 
+    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+        """Which of these were settled before: channel and key."""
+        ...
+
     def firing(self, channel: str) -> list[Notification]:
         """What the channel was last told to fire: for each set of labels the newest, where that is no end."""
         ...
@@ -144,6 +148,16 @@ class ClickHouseOutbox:
         """What was never settled, oldest first."""
         rows = self._store.query("SELECT payload FROM notifications FINAL WHERE settled = 0 ORDER BY created_at, key")
         return [Notification.from_json(payload) for (payload,) in rows]
+
+    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+        """By channel and key."""
+        if not notifications:
+            return set()
+        rows = self._store.query(
+            "SELECT channel, key FROM notifications WHERE settled = 1 AND key IN {keys:Array(String)}",
+            {"keys": [one.key for one in notifications]},
+        )
+        return {(channel, key) for channel, key in rows}
 
     def firing(self, channel: str) -> list[Notification]:
         """By the newest message for each set of labels that was not refused."""

@@ -27,9 +27,10 @@ class Notification:
 
     key: str
     channel: str
-    state: Literal["firing", "resolved"]
+    state: Literal["firing", "resolved", "report"]
+    """Of the alert that it is about; `report` is about none."""
     labels: Mapping[str, str]
-    """Who the alert is; the same for firing and resolved."""
+    """Who the alert is, the same for firing and resolved; or which report it is."""
     annotations: Mapping[str, str]
     starts_at: datetime
     ends_at: datetime | None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -131,8 +131,15 @@ class Dispatcher:
             self._enqueue(waiting)
 
     def submit(self, notifications: Sequence[Notification]) -> None:
-        """Keep these, then deliver them. The same again is ignored. Raises StoreUnavailable, and then none is taken."""
+        """Keep these, then deliver them. The same again is ignored, also what an engine that was killed has delivered.
+
+        Raises StoreUnavailable, and then none is taken.
+        """
         fresh = [one for one in notifications if (one.channel, one.key) not in self._taken]
+        if settled := self._outbox.settled(fresh):
+            fresh = [one for one in fresh if (one.channel, one.key) not in settled]
+        now = self.clock()
+        fresh = [replace(one, created_at=now) for one in fresh]
         self._outbox.put(fresh)
         self._enqueue(fresh)
 
@@ -148,7 +155,7 @@ class Dispatcher:
             if line.refreshed_at is not None and now - line.refreshed_at < self._resend:
                 continue
             first, line.refreshed_at = line.refreshed_at is None, now
-            mine = tuple(one for one in firing if one.channel == name)
+            mine = tuple(line.told.dated(one) for one in firing if one.channel == name)
             if (mine or line.ends) and not first and line.queue.empty():
                 line.queue.put(_Batch(mine, kept=False))
             self.submit(line.told.vanished(mine, now))
@@ -188,8 +195,9 @@ class Dispatcher:
         for one in notifications:
             self._taken.add((one.channel, one.key))
             if line := self._lines.get(one.channel):
+                dated = line.told.dated(one) if line.sender.forgets else one
                 line.told.take([one])
-                line.queue.put(_Batch((one,), kept=True))
+                line.queue.put(_Batch((dated,), kept=True))
             else:
                 log.warning("notification for a channel that is gone", channel=one.channel, key=one.key)
                 self.settle([one], "rejected")

@@ -32,9 +32,16 @@ class Told:
         """These were told."""
         for one in notifications:
             if one.state == "firing":
-                self._firing[_who(one)] = one
+                self._firing.setdefault(_who(one), one)
             else:
                 self._firing.pop(_who(one), None)
+
+    def dated(self, one: Notification) -> Notification:
+        """The same, starting when the channel was first told of it.
+
+        Alertmanager waits for more of a group only while its first alert is new, and W lies behind; `since` has that.
+        """
+        return replace(one, starts_at=self._firing.get(_who(one), one).created_at)
 
     def vanished(self, firing: Iterable[Notification], now: datetime) -> list[Notification]:
         """The ends of what was told to fire and is not among `firing`, which is all that fires for this channel."""

@@ -22,7 +22,7 @@ from onpace.config.reports import Report
 from onpace.config.units import check_units
 from onpace.config.yaml_lines import Place
 
-__all__ = ["check_kpis"]
+__all__ = ["check_kpis", "target_problems"]
 
 
 def check_kpis(found: Declarations, events: Mapping[str, EventType], report: Report) -> dict[str, Kpi]:
@@ -176,7 +176,7 @@ def _check_targets(kpi: Kpi, dimensions: tuple[str, ...], place: Place, report: 
     seen: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
     for index, target in enumerate(kpi.targets):
         where, subject = place.at("targets", index), f"kpi '{kpi.name}': target"
-        for message in _target_problems(kpi, target):
+        for message in target_problems(kpi, target):
             report.add(where, f"{subject}: {message}")
         for name in target.by:
             if name not in dimensions:
@@ -208,7 +208,8 @@ def _check_grains(kpi: Kpi, base: Grain, place: Place, report: Report) -> None:
             report.add(where, f"kpi '{kpi.name}': target: a {target.grain} is finer than the KPI's own windows, {base}")
 
 
-def _target_problems(kpi: Kpi, target: Target) -> Iterator[str]:
+def target_problems(kpi: Kpi, target: Target) -> Iterator[str]:
+    """What is wrong with a target by itself."""
     if (target.every is None) == (target.period is None):
         yield "give either every (as in every: month) or period (as in period: 2026-12)"
     if target.increase is not None or target.over is not None:

@@ -39,6 +39,7 @@ from onpace.config.rules import (
     Rule,
     ThresholdRule,
 )
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
@@ -65,7 +66,7 @@ RULE_KINDS: dict[str, type[Rule]] = {
     "forecast": ForecastRule,
     "no_data": NoDataRule,
 }
-SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
+SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules", "reports")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
@@ -115,6 +116,7 @@ class Declarations:
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
     rules: dict[str, Declared[Rule]] = field(default_factory=dict)
+    reports: dict[str, Declared[ScorecardReport]] = field(default_factory=dict)
     waivers: list[Declared[Waiver]] = field(default_factory=list)
     """Those for a whole file, each in the file it is for."""
     silences: list[SilencesOfFile] = field(default_factory=list)
@@ -242,6 +244,7 @@ class _Builder:
             "kpis": kpi,
             "channels": self.channel,
             "rules": self.rule,
+            "reports": self.scorecard_report,
         }
 
     def kpi_or_use(self, name: str, spec: dict[str, Any], place: Place, uses: Uses) -> None:
@@ -317,6 +320,12 @@ class _Builder:
         else:
             self._refuse(place.at("when"), f"{subject}: when", kind, RULE_KINDS)
         self._declare(self.found.rules, name, place, subject, built)
+
+    def scorecard_report(self, name: str, spec: dict[str, Any], place: Place) -> None:
+        subject = f"report '{name}'"
+        zone = {"timezone": self.defaults.timezone} if self.defaults.timezone else {}
+        model = self.report.build(ScorecardReport, zone | spec, place=place, subject=subject)
+        self._declare(self.found.reports, name, place, subject, model)
 
     def _refuse(self, place: Place, subject: str, kind: object, supported: Mapping[str, object]) -> None:
         hint = did_you_mean(str(kind), supported) or f" (known are {', '.join(supported)})"

@@ -13,6 +13,7 @@ from onpace.config.checks_events import check_events
 from onpace.config.checks_kpis import check_kpis
 from onpace.config.checks_objectives import check_objectives
 from onpace.config.checks_owners import check_owners
+from onpace.config.checks_reports import check_reports
 from onpace.config.checks_rules import check_channels, check_rules
 from onpace.config.checks_silences import check_silences
 from onpace.config.checks_waivers import check_waivers
@@ -30,7 +31,8 @@ M = TypeVar("M")
 def load_catalog(
     folder: Path, environment: Mapping[str, str] | None = None, *, private_webhooks: bool = True
 ) -> Catalog:
-    """The catalog of all `*.yaml` and `*.yml` files in a folder (not in folders below it), or of one file.
+    """The catalog of all `*.yaml` and `*.yml` files in a folder (not in folders below it), or of one file. Rule tests
+    (`*.test.yaml`) that lie there are left out.
 
     `environment` is what `${NAME}` in channels is taken from; by default that of the process. Raises ConfigError with
     every problem, each at its file and line; files that are not valid YAML are reported before anything else.
@@ -59,7 +61,8 @@ def _raise(report: Report) -> None:
 
 def _read(folder: Path, report: Report) -> list[Document]:
     if folder.is_dir():
-        paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+        found = (path for path in folder.iterdir() if path.suffix in (".yaml", ".yml") and path.is_file())
+        paths = sorted(path for path in found if ".test" not in path.suffixes)
         if not paths:
             hint = "put a .yaml file there, beginning with 'version: 1'"
             report.extend([Problem(str(folder), 0, f"no KPI files in this folder: {hint}")])
@@ -83,6 +86,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     check_fiscal_objectives(found, sound.kpis, report)
     check_rules(found, sound, report)
     check_owners(found, report)
+    check_reports(found, sound, report)
     check_waivers(found, report)
     channels, rules = _models(found.channels), _models(found.rules)
     return Catalog(
@@ -91,6 +95,7 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
         objectives=_models(found.objectives),
         channels=channels,
         rules=rules,
+        reports=_models(found.reports),
         silences=check_silences(found, Catalog(kpis=kpis, channels=channels, rules=rules), report),
     )
 

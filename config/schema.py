@@ -22,11 +22,13 @@ from onpace.config.kpi import (
     Waiver,
 )
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
+from onpace.config.rule_tests import SuiteFile
 from onpace.config.rules import Channel, Rule
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.silences import PlannedSilence
 from onpace.config.uses_schema import LibraryKpi
 
-__all__ = ["kpi_file_schema"]
+__all__ = ["kpi_file_schema", "rule_test_schema"]
 
 
 Dimensions = dict[Name, Sql] | tuple[str, ...]
@@ -71,6 +73,7 @@ class _File(Model):
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
     silences: tuple[PlannedSilence, ...] | None = None
+    reports: tuple[ScorecardReport, ...] | None = None
     waive: tuple[Waiver, ...] | None = None
 
 
@@ -85,6 +88,12 @@ def kpi_file_schema() -> dict[str, Any]:
         definitions[_public(name)] = definitions.pop(name) | {"title": _public(name)}
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "OnPace KPI file"}
     return {key: _renamed(value) for key, value in schema.items()}
+
+
+def rule_test_schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of one file of rule tests."""
+    schema = SuiteFile.model_json_schema(by_alias=True, mode="validation")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "OnPace rule tests"}
 
 
 def _public(name: str) -> str:

@@ -14,6 +14,7 @@ import typer
 
 from onpace.config.errors import OnPaceError
 from onpace.deploy import (
+    cli_backtest,
     cli_events,
     cli_kpis,
     cli_library,
@@ -23,7 +24,9 @@ from onpace.deploy import (
     cli_report,
     cli_scorecard,
     cli_silences,
+    cli_test,
     cli_topics,
+    cli_why,
 )
 from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
 from onpace.deploy.stores import catalog_of
@@ -64,6 +67,9 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_report.add_to(app)
     cli_silences.add_to(app)
     cli_topics.add_to(app)
+    cli_why.add_to(app)
+    cli_backtest.add_to(app)
+    cli_test.add_to(app)
     return app
 
 

@@ -55,11 +55,11 @@ def validate(folder: Annotated[Path, typer.Argument(help="Folder of KPI files, o
     )
 
 
-def schema() -> None:
+def schema(tests: Annotated[bool, typer.Option("--tests", help="Of files of rule tests instead.")] = False) -> None:
     """Print the JSON Schema of KPI files, for editors."""
-    from onpace.config.schema import kpi_file_schema
+    from onpace.config.schema import kpi_file_schema, rule_test_schema
 
-    print(json.dumps(kpi_file_schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(rule_test_schema() if tests else kpi_file_schema(), indent=2, ensure_ascii=False))
 
 
 def query(

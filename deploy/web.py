@@ -19,6 +19,7 @@ from onpace.config.calendar import Period
 from onpace.config.errors import OnPaceError, StoreUnavailable
 from onpace.deploy.dead_letters import DeadLetters, Place
 from onpace.deploy.sockets import url_of
+from onpace.deploy.web_why import why_router
 from onpace.deploy.wiring import AlertPart, version
 from onpace.ingest.gateway import EventSubmitter
 
@@ -54,6 +55,7 @@ def web_app(
 
     if alerts is not None:
         _add_status(app, alerts)
+        app.include_router(why_router(alerts))
     for router in routers:
         app.include_router(router)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed
 from time import monotonic
@@ -15,21 +15,28 @@ from zoneinfo import ZoneInfo
 import structlog
 from prometheus_client import CollectorRegistry
 
+from onpace.alerts.alert_log import ClickHouseAlertLog
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.explaining import Explainer, Question
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
+from onpace.alerts.report_log import ClickHouseReportLog
+from onpace.alerts.report_text import ReportText
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.alerts.senders import Sender, senders_for
 from onpace.alerts.silence_store import ClickHouseSilences
 from onpace.alerts.staleness import Patience
 from onpace.alerts.terms import Terms
+from onpace.alerts.why import Explanation
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.settings import Settings
 from onpace.deploy.stores import now
 from onpace.ingest.deadletters import DeadLetter
@@ -223,8 +230,17 @@ class AlertPart:
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
             silences=ClickHouseSilences(self._store),
+            reporter=self._reporter(reader),
         )
         return reader, engine
+
+    def _reporter(self, reader: Reader) -> Reporter:
+        history, made = ClickHouseHistory(self._store), ClickHouseReportLog(self._store)
+        return Reporter(self.catalog, reader, history, made, self.dispatcher)
+
+    def report(self, plan: ScorecardReport, found: Evaluation) -> ReportText:
+        """What the report would say as of the evaluation. Raises StoreUnavailable."""
+        return self._reporter(Reader(self._store, self.catalog)).write(plan, found)
 
     def preview(self) -> Evaluation:
         """What an evaluation would find now; or, where the input was declared finished, as of its end."""
@@ -232,6 +248,25 @@ class AlertPart:
         if ends:
             return self.engine.preview(self.replay_now(max(ends)), live=False)
         return self.engine.preview(now())
+
+    def explain(self, rule: str, at: datetime | None, series: Mapping[str, str], period: Period | None) -> Explanation:
+        """Why the rule's alerts were as they were at `at`, by default now; read beside whatever the engine does.
+
+        Raises OnPaceError for what the rule does not have or is yet to come, and StoreUnavailable.
+        """
+        reader = Reader(self._store, self.catalog)
+        ends = [source.input_end for source in reader.sources().values() if source.input_end]
+        present = self.replay_now(max(ends)) if ends else now()
+        explainer = Explainer(
+            self.catalog,
+            reader,
+            ClickHouseHistory(self._store),
+            ClickHouseAlertLog(self._store),
+            patience=Patience(self._settings.behind, self._settings.pipeline_hold),
+            reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
+        )
+        return explainer.explain(Question(rule, at or present, present, series, period, live=not ends))
 
     def scorecard(
         self, found: Evaluation, period: Period | None, owner: str | None = None, team: str | None = None

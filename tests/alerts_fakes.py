@@ -245,6 +245,11 @@ class MemoryHistory:
         found = [one for one, outcome in self.box.values() if outcome is None]
         return sorted(found, key=lambda one: (one.created_at, one.key))
 
+    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+        """Those that are done with."""
+        wanted = {(one.channel, one.key) for one in notifications}
+        return {place for place, (_, outcome) in self.box.items() if outcome and place in wanted}
+
     def firing(self, channel: str) -> list[Notification]:
         """What was last told and is no end."""
         told = [one for one, outcome in self.box.values() if one.channel == channel and outcome != "rejected"]

@@ -10,7 +10,7 @@ import pytest
 from alerts_fakes import Event, catalog_of, simple
 from test_engine import HOUR, World, hourly, off_pace, sales
 
-from onpace.alerts.covering import in_order, is_covered
+from onpace.alerts.covering import covering, in_order
 from onpace.alerts.states import Alert
 from onpace.config.rules import AttainmentRule, Channel, Rule, ThresholdRule
 
@@ -26,7 +26,7 @@ OPS, BOTH = frozenset({"ops"}), frozenset({"ops", "team"})
 
 def covered(alert: Alert, other: Alert, channels: frozenset[str] = OPS, others: frozenset[str] = OPS) -> bool:
     """Whether the other one covers it."""
-    return is_covered(alert, [alert, other], lambda one: channels if one is alert else others)
+    return covering(alert, [alert, other], lambda one: channels if one is alert else others) is not None
 
 
 def test_an_alert_covers_those_about_the_same_kpi_and_period() -> None:
@@ -63,7 +63,7 @@ def test_whoever_would_not_hear_of_it_is_told() -> None:
     alert = replace(TOLD, rule="b", notified="", heard="")
     assert not covered(alert, TOLD, channels=BOTH, others=OPS)
     assert not covered(replace(alert, period=""), replace(TOLD, period=""))
-    assert not is_covered(TOLD, [TOLD], lambda _: OPS)
+    assert covering(TOLD, [TOLD], lambda _: OPS) is None
 
 
 def test_of_two_at_once_the_one_that_says_more_is_told() -> None:

@@ -83,6 +83,9 @@ def test_a_notification_waits_until_it_is_settled(outbox: Outbox) -> None:
     assert outbox.waiting() == [second]
     outbox.settle(second, "rejected", NOW)
     assert outbox.waiting() == []
+    others = [message("c"), replace(first, channel="d")]
+    assert outbox.settled([first, second, *others]) == {("a", first.key), ("b", second.key)}
+    assert outbox.settled([]) == set()
 
 
 def test_every_change_is_on_record(store: ClickHouse) -> None:

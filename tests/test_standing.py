@@ -26,9 +26,11 @@ class Forgetful:
 
     def __init__(self) -> None:
         self.told: list[list[tuple[str, str]]] = []
+        self.starts: list[datetime] = []
 
-    def send(self, notifications: Sequence[Notification], now: datetime) -> None:  # noqa: ARG002
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:
         """One request."""
+        self.starts += [datetime.fromisoformat(one["startsAt"]) for one in postable_alerts(notifications, now)]
         self.told.append([(one.labels["severity"], one.state) for one in notifications])
 
 
@@ -45,10 +47,12 @@ class Clock:
 class World:
     """A dispatcher with one such channel; it is looked at every minute."""
 
-    def __init__(self, outbox: MemoryHistory | None = None, now: datetime = NOW) -> None:
+    def __init__(
+        self, outbox: MemoryHistory | None = None, now: datetime = NOW, firing: Sequence[Notification] = ()
+    ) -> None:
         self.sender, self.clock = Forgetful(), Clock(now)
         self.post = Post(outbox or MemoryHistory(), self.clock, am=self.sender)
-        self.post.dispatcher.refresh([], now)  # the first one repeats nothing
+        self.post.dispatcher.refresh(firing, now)  # the first one repeats nothing
 
     def tell(self, *notifications: Notification) -> None:
         """And wait until it has arrived."""
@@ -95,6 +99,17 @@ def test_what_fires_on_under_other_labels_ends_under_the_old_ones() -> None:
     world = World()
     world.tell(message("am"))
     assert world.refresh(message("am", OTHER), expected=2) == [("page", "firing"), ("ticket", "resolved")]
+
+
+def test_an_alert_starts_when_it_was_first_told_also_after_a_restart() -> None:
+    """What it says of itself moves on, and the engine that took over was told nothing of it yet."""
+    outbox = MemoryHistory()
+    before = World(outbox)
+    before.tell(message("am"))
+    before.refresh(message("am"), expected=1)
+    after = World(outbox, NOW + timedelta(hours=1), firing=[message("am")])
+    after.refresh(replace(message("am"), created_at=after.clock.now), expected=1)
+    assert {*before.sender.starts, *after.sender.starts} == {NOW}
 
 
 def test_what_is_no_longer_for_a_channel_ends_there_also_after_a_restart() -> None:

@@ -1,0 +1,209 @@
+"""Runs one rule over the archive as it arrived, with the engine that runs live."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from onpace.alerts.backtest import Alarm, Ledger, Score, score
+from onpace.alerts.history import ClickHouseHistory
+from onpace.alerts.instants import goes_by_windows, instants, lateness_of, lead_in, lookback
+from onpace.alerts.past_targets import PastTargets
+from onpace.config.catalog import Catalog
+from onpace.config.errors import OnPaceError, UnknownName, did_you_mean
+from onpace.config.incidents import Incident
+from onpace.config.kpi_entities import ReportedKpi
+from onpace.config.narrowing import narrowed
+from onpace.config.rules import Rule
+from onpace.config.settings import Settings
+from onpace.deploy.archive import Archive, Arrivals, copy_archive
+from onpace.deploy.stores import now as wall_clock
+from onpace.deploy.stores import open_store
+from onpace.deploy.world import Arrival, World, temporary_store
+from onpace.processors.writer import EPOCH
+
+__all__ = ["Answer", "Progress", "Question", "Replay", "backtest", "part_for"]
+
+Progress = Callable[[datetime, int], None]
+"""Told the instant that a backtest has come to, and how many events it has taken."""
+
+MOST_SKIPPED = 1000
+"""So many windows at most are judged in one look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: would the rule have fired in `[start, end)`?"""
+
+    rule: str
+    start: datetime
+    end: datetime
+    every: timedelta | None = None
+    """The step between looks of a rule that does not go by windows."""
+    punctual: bool = False
+    """Whether every event counts as having arrived when it happened."""
+    incidents: tuple[Incident, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of it."""
+
+    question: Question
+    catalog: Catalog
+    """The part that the rule needs."""
+    archive: Archive
+    alarms: tuple[Alarm, ...]
+    """Those that fired in `[start, end)`."""
+    before: tuple[Alarm, ...]
+    """Those that had fired before and still did."""
+    looks: int
+    unusable: int
+    """Events that the KPI files of today refuse."""
+    edited: tuple[str, ...]
+    """KPIs whose targets in the files are other ones than those recorded last."""
+    score: Score | None = None
+
+
+def part_for(catalog: Catalog, rule: str) -> Catalog:
+    """The part of the catalog that the rule needs. Raises UnknownName with a suggestion."""
+    if rule not in catalog.rules:
+        known = did_you_mean(rule, catalog.rules) or f": there are {', '.join(catalog.rules) or 'none'}"
+        raise UnknownName(f"unknown rule '{rule}'{known}")
+    return narrowed(catalog, [rule])
+
+
+def backtest(settings: Settings, catalog: Catalog, question: Question, progress: Progress) -> Answer:
+    """Answer the question from the archive. Raises UnknownName, OnPaceError without events, StoreUnavailable."""
+    part = part_for(catalog, question.rule)
+    rule = part.rules[question.rule]
+    looks = [
+        *lead_in(rule, part, question.start, every=question.every),
+        *instants(rule, part, question.start, question.end, every=question.every),
+    ]
+    if not looks:
+        raise OnPaceError(f"no window of rule '{rule.name}' ends between --start and --end: choose a longer stretch")
+    with tempfile.TemporaryDirectory(prefix="onpace-") as folder:
+        with open_store(settings) as store:
+            past = PastTargets.of(part, ClickHouseHistory(store).targets(), wall_clock())
+            types = sorted({name for kpi in part.kpis.values() for name in part.event_types(kpi)})
+            copy = Path(folder) / "events.arrow"
+            archive = copy_archive(store, settings.kafka.topic, types, max(looks), copy, punctual=question.punctual)
+        if not archive.events:
+            raise OnPaceError(_nothing(types, question))
+        with temporary_store() as store:
+            world = World(store, past.catalog_at(looks[0]), settings, looks[0])
+            replay = Replay(world, Arrivals(archive), past, question.rule, progress)
+            replay.run(looks)
+    return _answer(question, part, archive, replay, past)
+
+
+def _nothing(types: Sequence[str], question: Question) -> str:
+    until = f"{question.end:%Y-%m-%d %H:%M} UTC"
+    hint = "" if question.punctual else "; of a history that was loaded later, --arrival event replays it by event time"
+    return f"no {' or '.join(types)} event in the archive had arrived by {until}: choose a later --end{hint}"
+
+
+def _answer(question: Question, part: Catalog, archive: Archive, replay: Replay, past: PastTargets) -> Answer:
+    rule = part.rules[question.rule]
+    alarms = replay.ledger.alarms()
+    inside = [one for one in alarms if question.start <= one.fired_at < question.end]
+    before = [
+        one
+        for one in alarms
+        if one.fired_at < question.start and (one.cleared_at is None or one.cleared_at > question.start)
+    ]
+    found = None
+    if question.incidents:
+        mine = [one for one in question.incidents if one.kpi in (None, rule.kpi)]
+        relevant = [one for one in mine if one.start < question.end and one.end > question.start]
+        found = score([*before, *inside], relevant, grace=lookback(rule, part))
+    return Answer(
+        question,
+        part,
+        archive,
+        tuple(inside),
+        tuple(before),
+        looks=replay.looks,
+        unusable=len(replay.world.dead),
+        edited=past.edited,
+        score=found,
+    )
+
+
+@dataclass(slots=True)
+class Replay:
+    """Moves the clock of a world from look to look. What has arrived by then is known, and nothing else."""
+
+    world: World
+    arrivals: Arrivals
+    past: PastTargets
+    rule: str
+    progress: Progress
+    looks: int = 0
+    """So many evaluations it took."""
+    ledger: Ledger = field(init=False)
+    _reached: datetime | None = None
+    _waiting: list[datetime] = field(default_factory=list)
+    _seen: dict[str, datetime] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.rule)
+
+    def run(self, looks: Iterable[datetime]) -> None:
+        """Look at each of these instants, in order.
+
+        Of a rule that goes by windows only at those that matter: while no event is late for a window that has been
+        complete, and no source is silent, one look at the last of them finds the same as a look at each.
+        """
+        catalog = self.world.catalog
+        late = lateness_of(catalog.rules[self.rule], catalog)
+        skipping = goes_by_windows(catalog.rules[self.rule]) and not any(
+            isinstance(leaf, ReportedKpi) for kpi in catalog.kpis.values() for leaf in catalog.leaves(kpi)
+        )
+        for now in looks:
+            for part in self._arrivals(now, late):
+                self.world.arrive(part)
+            self._waiting.append(now)
+            if not skipping or self._silent(now) or len(self._waiting) >= MOST_SKIPPED or self._reached is None:
+                self._look()
+            self.progress(now, self.arrivals.taken)
+        self._look()
+
+    def _arrivals(self, now: datetime, late: timedelta) -> Iterator[list[Arrival]]:
+        """What arrives by `now`; before what is late for a window that waits to be judged, it is judged."""
+        for part in self.arrivals.until(now):
+            for one in part:
+                self._seen[one.type] = EPOCH + timedelta(milliseconds=one.timestamp)
+            if self._waiting:
+                boundary = (self._waiting[-1] - late - EPOCH) // timedelta(microseconds=1)
+                if any(one.time_us < boundary for one in part):
+                    self._look()
+            yield part
+
+    def _silent(self, now: datetime) -> bool:
+        """Whether a source has said nothing for so long that windows may have to wait."""
+        for name, event in self.world.catalog.events.items():
+            if event.expected_every and (seen := self._seen.get(name)) and now - seen > event.expected_every:
+                return True
+        return False
+
+    def _look(self) -> None:
+        """Evaluate at the last of the instants that wait, if there are any."""
+        if not self._waiting:
+            return
+        now, since = self._waiting[-1], self._reached
+        if since is None or self.past.changes(since, now):
+            self.world.memory.save_targets(self.past.known(now))
+            self.world.adopt(self.past.catalog_at(now))
+        found = self.world.look(now)
+        self.ledger.note(found.transitions, self._waiting, lateness_of(self._rule, self.world.catalog))
+        self._waiting.clear()
+        self._reached, self.looks = now, self.looks + 1
+
+    @property
+    def _rule(self) -> Rule:
+        return self.world.catalog.rules[self.rule]
