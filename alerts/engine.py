@@ -216,11 +216,7 @@ class Engine:
         """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
-
-        def speaks(alert: Alert) -> bool:
-            return self._may_notify(alert, found.now) and not found.quiet.reason(alert)
-
-        held = held_back(self._catalog, stepped.alerts.values(), speaks)
+        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_speak(alert, found))
         found = replace(found, held=Counter(rule for rule, *_ in held))
         after = dict(stepped.alerts)
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
@@ -251,6 +247,9 @@ class Engine:
     def _is_manager(self, channel: str) -> bool:
         known = self._catalog.channels.get(channel)
         return known is not None and known.type == "alertmanager"
+
+    def _may_speak(self, alert: Alert, found: Evaluation) -> bool:
+        return self._may_notify(alert, found.now) and not found.quiet.silencing(alert)
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)

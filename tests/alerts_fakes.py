@@ -119,7 +119,9 @@ class FakeReader:
         self.queries.append(f"series {kpi}")
         return self._windows(kpi, grain, start, end, by)
 
-    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
+    def table(
+        self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = (), every: bool = True
+    ) -> WindowTable:
         """The same in columns, of several spans at once."""
         self.queries.append(f"series {kpi}")
         found: dict[SeriesKey, list[tuple[datetime, float | None]]] = {}
