@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from processors_fakes import REGION, catalog_of, derived, ratio, simple
 
+from onpace.config.calendars import CalendarRules
 from onpace.config.catalog import Catalog
 from onpace.config.errors import UnknownName
 from onpace.config.narrowing import narrowed
@@ -47,6 +48,15 @@ def test_a_rule_on_targets_needs_guardrails_too() -> None:
     part = narrowed(shop(), ["pace"])
     assert list(part.kpis) == ["orders", "visits", "gross", "conversion", "spread"]
     assert [name for name, kpi in part.kpis.items() if kpi.targets] == ["conversion", "spread"]
+
+
+def test_another_calendar_over_the_same_events_stays() -> None:
+    """A source that is silent at the weekend is overdue where one of its KPIs is open then; without closed days none."""
+    weekend = CalendarRules.model_validate({"name": "office", "weekend": ["sat", "sun"]})
+    closed = shop(calendar=weekend)
+    orders = ThresholdRule.model_validate({"name": "few", "kpi": "orders", "when": "threshold", "below": 1})
+    assert list(narrowed(replace(closed, rules={"few": orders}), ["few"]).kpis) == ["orders", "gross"]
+    assert list(narrowed(replace(shop(), rules={"few": orders}), ["few"]).kpis) == ["orders"]
 
 
 def test_what_is_judged_keeps_its_targets_and_what_is_read_does_not() -> None:
