@@ -51,7 +51,7 @@ def test_a_rule_on_targets_needs_guardrails_too() -> None:
 
 
 def test_another_calendar_over_the_same_events_stays() -> None:
-    """A source that is silent at the weekend is overdue where one of its KPIs is open then; without closed days none."""
+    """A source that is silent at the weekend is overdue where one of its KPIs is open then."""
     weekend = CalendarRules.model_validate({"name": "office", "weekend": ["sat", "sun"]})
     closed = shop(calendar=weekend)
     orders = ThresholdRule.model_validate({"name": "few", "kpi": "orders", "when": "threshold", "below": 1})
