@@ -7,26 +7,25 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from onpace.alerts.evaluation import Transition
+from onpace.alerts.forecasts import Forecast
 from onpace.alerts.judgement import Due, target_in_force
-from onpace.alerts.judging import Progress, StatusBoard
+from onpace.alerts.judging import Progress, StatusBoard, StatusKey
 from onpace.alerts.overdue import Late, overdue_verdict
 from onpace.alerts.reading import SeriesReader, SourceTimes
-from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict
+from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict, severity_of
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
-from onpace.alerts.states import Alert, AlertId, step
+from onpace.alerts.states import Alert, AlertId, Outcome, concluded, step
 from onpace.alerts.status import KpiStatus, Labels, target_series
-from onpace.alerts.window_rules import read_windows
+from onpace.alerts.window_alerts import WindowAlerts
 from onpace.config.calendar import Grain, Period, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import REPORT
 from onpace.config.rules import (
-    AnomalyRule,
     AttainmentRule,
-    ChangeRule,
+    ForecastRule,
     NoDataRule,
     PaceRule,
     PeriodRule,
-    ThresholdRule,
     WindowRule,
 )
 
@@ -39,9 +38,6 @@ BEHIND_RULE = "pipeline-behind"
 """The built-in rule that stands in for everything while the pipeline is behind; one alert, however many sources."""
 
 PIPELINE_RULES = (STALE_RULE, BEHIND_RULE)
-
-MAX_WINDOWS = 10_000
-"""How far back, in windows of an hour or less, a rule that was never evaluated looks."""
 
 _NOT_KEPT = timedelta()
 
@@ -63,6 +59,7 @@ class Look:
     patience: Patience
     late: Late = field(default_factory=dict)
     """KPIs with overdue reports."""
+    forecasts: Mapping[StatusKey, Forecast] = field(default_factory=dict)
 
 
 class AlertBook:
@@ -74,19 +71,21 @@ class AlertBook:
         self._board = board
         self.alerts: dict[AlertId, Alert] = {alert.identity: alert for alert in alerts}
         self.transitions: list[Transition] = []
+        self._windows = WindowAlerts(catalog, reader, self.alerts.values())
 
     def copy(self) -> AlertBook:
         """The same alerts, to be stepped on."""
-        return AlertBook(self._catalog, self._reader, self._board, self.alerts.values())
+        other = AlertBook(self._catalog, self._reader, self._board, self.alerts.values())
+        other._windows = self._windows.copy()
+        return other
 
     def step_all(self, look: Look) -> None:
         """Step every alert of every rule. A KPI with a stale source is left alone, but for its no_data rules."""
         self._end_orphans(look.now)
+        self.transitions += self._windows.step(self.alerts, look.now, look.progress, self._advance)
         for rule in self._catalog.rules.values():
             match rule:
-                case ThresholdRule() | ChangeRule() | AnomalyRule():
-                    self._windows(rule, look)
-                case PaceRule() | AttainmentRule():
+                case PaceRule() | AttainmentRule() | ForecastRule():
                     self._periods(rule, look)
                 case NoDataRule() if look.live:
                     self._no_data(rule, look)
@@ -109,44 +108,21 @@ class AlertBook:
             after = replace(after, value=verdict.value, reason=verdict.reason + kept)
         return after
 
-    def _windows(self, rule: WindowRule, look: Look) -> None:
-        gate = rule.min_volume.kpi if rule.min_volume else rule.kpi
-        own, other = look.progress[rule.kpi], look.progress[gate]
-        if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
-            return
-        complete_to = window_start(rule.grain, min(own.as_of, other.as_of), self._catalog.kpi(rule.kpi).calendar)
-        since = self._evaluated_to(rule) or own.first_event
-        if (width := rule.grain.step) is not None:
-            since = max(since, complete_to - width * MAX_WINDOWS)
-        if since >= complete_to:
-            return
-        span = (since, complete_to)
-        found = read_windows(self._catalog, self._reader, rule, span, first_event=own.first_event)
-        for key, windows in found.items():
-            series = tuple(zip(rule.by, key, strict=True))
-            alert = self._alert(Alert(rule.name, rule.kpi, series, severity=rule.severity))
-            for point in windows.points:
-                seen = point.window_end <= (alert.evaluated_to or since)
-                if point.complete and point.window_end <= complete_to and not seen:
-                    verdict = windows.verdict(point, firing=alert.state == "firing")
-                    alert = self._advance(alert, verdict, hold=rule.hold, at=point.window_end, keep=rule.keep)
-            self.alerts[alert.identity] = replace(alert, evaluated_to=complete_to)
-
-    def _evaluated_to(self, rule: WindowRule) -> datetime | None:
-        seen = [alert.evaluated_to for alert in self.alerts.values() if alert.rule == rule.name and alert.evaluated_to]
-        return max(seen, default=None)
-
     def _periods(self, rule: PeriodRule, look: Look) -> None:
         for status in look.statuses:
             if not self._looks_at(rule, status.kpi, status.series, status.grain) or status.as_of is None:
                 continue
-            alert = self._alert(Alert(rule.name, rule.kpi, status.series, status.period, severity=rule.severity))
+            forecast = look.forecasts.get(status.key)
+            alert = self._period_alert(rule, status, forecast)
             if status.stale:  # looked at, with no verdict: what happened meanwhile does not count towards `for`
                 self.alerts[alert.identity] = replace(alert, evaluated_to=look.now)
                 continue
             if alert.evaluated_to is None and status.final:
                 continue
-            verdict = period_verdict(rule, status, firing=alert.state == "firing")
+            verdict = period_verdict(rule, status, firing=alert.state == "firing", forecast=forecast)
+            if status.final and status.status in ("met", "missed"):
+                self._conclude(alert, status.status, verdict, status.as_of, look.now)
+                continue
             if verdict.breached:
                 alert = self._catch_up(rule, alert, status, look)
             keep = _NOT_KEPT if status.final else rule.keep
@@ -155,6 +131,21 @@ class AlertBook:
                 self.alerts.pop(alert.identity, None)
             else:
                 self.alerts[alert.identity] = replace(alert, evaluated_to=status.as_of)
+
+    def _period_alert(self, rule: PeriodRule, status: KpiStatus, forecast: Forecast | None) -> Alert:
+        """Until it fires, whether a forecast may page is a matter of today."""
+        severity = severity_of(rule, forecast)
+        fresh = Alert(rule.name, rule.kpi, status.series, status.period, severity=severity)
+        known = self.alerts.get(fresh.identity, fresh)
+        return known if known.state == "firing" or status.final else replace(known, severity=severity)
+
+    def _conclude(self, alert: Alert, outcome: Outcome, verdict: Verdict, ended: datetime, now: datetime) -> None:
+        """The period has ended; late events may turn its outcome later on."""
+        value, reason = verdict.value, verdict.reason
+        after = concluded(alert, outcome, value=value, reason=reason, ended=ended, now=now)
+        if after.state != alert.state:
+            self.transitions.append(Transition(after, alert.state, after.resolved_at or ended, verdict.inputs))
+        self.alerts[alert.identity] = replace(after, evaluated_to=ended)
 
     def _catch_up(self, rule: PeriodRule, alert: Alert, status: KpiStatus, look: Look) -> Alert:
         """Look at earlier points within `for`, where nobody looked then: after a pause, or at the end of a replay."""
@@ -170,14 +161,14 @@ class AlertBook:
         judgements = [
             self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
         ]
-        for then in self._board.statuses(judgements):
-            verdict = period_verdict(rule, then, firing=alert.state == "firing")
+        for then, forecast in self._board.looks(judgements):
+            verdict = period_verdict(rule, then, firing=alert.state == "firing", forecast=forecast)
             alert = self._advance(alert, verdict, hold=rule.hold, at=then.evaluated_at, keep=rule.keep)
         return alert
 
     def _looks_at(self, rule: PeriodRule, kpi: str, series: Labels, grain: Grain) -> bool:
-        """Whether it is about targets like these: pace is about all of a KPI's, attainment about the headline."""
-        if kpi != rule.kpi or isinstance(rule, PaceRule):
+        """Whether it is about targets like these: attainment is about the headline, the others about all of a KPI's."""
+        if kpi != rule.kpi or not isinstance(rule, AttainmentRule):
             return kpi == rule.kpi
         headline = self._catalog.kpi(kpi).headline
         return headline is not None and (target_series(headline), headline.grain) == (series, grain)

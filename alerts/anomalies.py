@@ -30,17 +30,33 @@ from onpace.config.calendar import Calendar, Grain
 from onpace.config.kpi import Direction
 from onpace.config.rules import AnomalyRule
 
-__all__ = ["MIN_WINDOWS", "RUN", "Season", "Slot", "Usual", "anomaly_verdict", "side_of", "slot_of", "xmr"]
+__all__ = [
+    "MEAN_DEVIATION",
+    "MEDIAN_DEVIATION",
+    "MIN_WINDOWS",
+    "NINE_IN_TEN",
+    "RUN",
+    "SMALLEST",
+    "XMR",
+    "Season",
+    "Side",
+    "Slot",
+    "Usual",
+    "anomaly_verdict",
+    "side_of",
+    "slot_of",
+    "xmr",
+]
 
 MIN_WINDOWS = 12
 """Fewer windows say nothing about what is usual."""
 RUN = 8
 """So many windows in a row on one side of the centre are a signal."""
 
-_XMR = 2.66
-_MAD, _MEAN_DEVIATION = 1.4826, 1.2533
-_NINE_IN_TEN = 1.645
-_SMALLEST = 0.25
+XMR = 2.66
+MEDIAN_DEVIATION, MEAN_DEVIATION = 1.4826, 1.2533
+NINE_IN_TEN = 1.645
+SMALLEST = 0.25
 """A slot's size is at least that of this share of the mean value: a quiet hour still has some luck."""
 
 Slot = tuple[int, int]
@@ -76,7 +92,7 @@ class Usual:
 def xmr(values: Sequence[float], words: str) -> Usual:
     """XmR limits from consecutive windows, oldest first (at least two)."""
     centre = fmean(values)
-    reach = _XMR * fmean(abs(after - before) for before, after in pairwise(values))
+    reach = XMR * fmean(abs(after - before) for before, after in pairwise(values))
     return Usual(centre, centre - reach, centre + reach, words, tuple(values[1 - RUN :]))
 
 
@@ -123,14 +139,14 @@ def _sizes(slots: Mapping[Slot, float], seen: Mapping[Slot, Sequence[float]]) ->
     values = [value for found in seen.values() for value in found]
     if min(values, default=0) < 0:
         return {}
-    smallest = _SMALLEST * fmean(values) if values else 0.0
+    smallest = SMALLEST * fmean(values) if values else 0.0
     return {slot: math.sqrt(max(value, smallest)) or 1.0 for slot, value in slots.items()}
 
 
 def _scale(distances: Sequence[float]) -> float:
     """A standard deviation, from distances in order."""
     nine_in_ten = distances[-(-9 * len(distances) // 10) - 1]
-    return max(_MAD * median(distances), nine_in_ten / _NINE_IN_TEN) or _MEAN_DEVIATION * fmean(distances)
+    return max(MEDIAN_DEVIATION * median(distances), nine_in_ten / NINE_IN_TEN) or MEAN_DEVIATION * fmean(distances)
 
 
 def side_of(rule: AnomalyRule, direction: Direction) -> Side:

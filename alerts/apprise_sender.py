@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from html import escape
 from logging.handlers import QueueHandler
 from typing import TYPE_CHECKING
 
@@ -28,14 +29,19 @@ FACTS = {
     "target": "Target",
     "expected": "Expected by now",
     "gap": "Gap",
+    "forecast": "Forecast",
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",
+    "note": "Note",
 }
 """The annotations that people read, in order."""
 IN_UNIT = ("value", "target", "expected", "gap")
 KINDS = {"page": "failure", "ticket": "warning", "info": "info"}
 """apprise's notify types, by severity: they choose the colour and the icon."""
+
+PAGE = 10_000
+"""Services whose messages may be so long show whole pages; chats with some HTML (Telegram: 4,096) have no tables."""
 
 
 def check_apprise(channels: Iterable[Channel]) -> None:
@@ -46,7 +52,9 @@ def check_apprise(channels: Iterable[Channel]) -> None:
 
 
 def words(one: Notification) -> tuple[str, str]:
-    """What people read: a title, and the facts one a line."""
+    """What people read: a title, and the facts one a line; of a report its text."""
+    if one.state == "report":
+        return one.annotations["summary"], one.annotations["text"]
     unit = one.annotations.get("unit", "")
     facts = [
         f"{title}: {one.annotations[name]}{f' {unit}' if unit and name in IN_UNIT else ''}"
@@ -79,17 +87,35 @@ class AppriseSender:
 
     def _tell(self, one: Notification) -> None:
         title, body = words(one)
-        kind = KINDS.get(one.labels.get("severity", ""), "warning") if one.state == "firing" else "success"
+        kind = _kind(one)
         with _heard() as lines:
             try:
                 self._service = self._service or read_address(self._url)
-                done = self._service.notify(body=body, title=title, notify_type=kind, body_format="text")
+                body, form = _formatted(one, body, self._service)
+                done = self._service.notify(body=body, title=title, notify_type=kind, body_format=form)
             except UnreadableAddress as exc:
                 raise DeliveryFailed(str(exc)) from exc
             except Exception as exc:  # of any service's own library; the text may hold a token
                 raise DeliveryFailed(f"apprise failed with {type(exc).__name__}") from None
         if not done:
             raise _failure(lines)
+
+
+def _kind(one: Notification) -> str:
+    if one.state == "report":
+        return "info"
+    return KINDS.get(one.labels.get("severity", ""), "warning") if one.state == "firing" else "success"
+
+
+def _formatted(one: Notification, text: str, service: NotifyBase) -> tuple[str, str]:
+    """A report as HTML, with its tables, where the service takes pages of it, as mail does; everything else as text."""
+    pages = service.resolve_format().value == "html" and service.body_maxlen >= PAGE
+    if one.state != "report" or not pages:
+        return text, "text"
+    from apprise.conversion import markdown_to_html
+
+    # names in it come from events: what looks like HTML is text
+    return markdown_to_html(escape(one.annotations["markdown"], quote=False)), "html"
 
 
 def _failure(lines: queue.SimpleQueue[logging.LogRecord]) -> DeliveryFailed:

@@ -17,7 +17,7 @@ from onpace.config.calendar import Calendar, Grain, period_containing, window_en
 from onpace.config.open_time import closed_through
 from onpace.config.rules import ChangeRule
 
-__all__ = ["Comparison", "change_verdict", "compared", "earlier_windows", "with_unit"]
+__all__ = ["MIN_WEEKS", "Comparison", "change_verdict", "compared", "earlier_windows", "with_unit"]
 
 WEEKS = 4
 """So many weeks back the same weekday is looked at."""

@@ -20,6 +20,9 @@ from onpace.config.privacy import shared_kpis
 __all__ = ["KpiCollector"]
 
 
+FORECAST = "What the value will be at the end of the current period: low to high holds it in 4 of 5 cases."
+
+
 class KpiCollector:
     """Give it to a CollectorRegistry. A KPI stands for its headline target; without a target, for its value today.
 
@@ -39,6 +42,7 @@ class KpiCollector:
             for kpi in shared_kpis(catalog).values():
                 _add_kpi(families, kpi, evaluation)
             _add_alerts(families["alerts"], catalog, evaluation)
+            _add_quiet(families, evaluation)
         return iter(families.values())
 
     def describe(self) -> Iterable[Metric]:
@@ -59,7 +63,15 @@ def _families() -> dict[str, GaugeMetricFamily]:
         "complete": gauge("onpace_kpi_complete_timestamp_seconds", "Everything before this instant is complete."),
         "stale": gauge("onpace_kpi_stale", "1 when a source of the KPI is silent or behind."),
         "overdue": gauge("onpace_report_overdue", "Ended periods whose reported value is missing although it is due."),
+        "forecast": gauge("onpace_kpi_forecast", FORECAST, "kpi", "bound"),
+        "miss": gauge("onpace_kpi_miss_probability_ratio", "Probability to miss the target of the current period."),
+        "scored": gauge("onpace_kpi_forecast_scored_periods", "Past periods that the forecast was scored on."),
+        "calibrated": gauge("onpace_kpi_forecast_calibrated", "1 when nothing in them speaks against the forecast."),
         "alerts": gauge("onpace_alerts", "Alerts by state.", "rule", "kpi", "severity", "state"),
+        "silences": gauge("onpace_silences", "Silences that hold (active) or are yet to begin (pending).", "state"),
+        "suppressed": gauge(
+            "onpace_alerts_suppressed", "Firing alerts that are silenced or acknowledged (not both).", "reason"
+        ),
     }
 
 
@@ -77,12 +89,28 @@ def _add_kpi(families: dict[str, GaugeMetricFamily], kpi: Kpi, evaluation: Evalu
         add("attainment", status.attainment)
         add("complete", status.as_of.timestamp() if status.as_of else None)
         add("stale", float(status.stale))
+        if forecast := evaluation.forecasts.get(status.key):
+            add("miss", forecast.probability)
+            add("scored", float(forecast.score.periods))
+            add("calibrated", float(forecast.score.calibrated))
+            for bound in ("low", "median", "high"):
+                if (end := getattr(forecast, bound)) is not None:
+                    families["forecast"].add_metric([kpi.name, bound], end)
         for name in get_args(Status):
             families["status"].add_metric([kpi.name, name], float(name == status.status))
     elif reading := evaluation.readings.get(kpi.name):
         add("value", reading.value)
         add("complete", reading.as_of.timestamp() if reading.as_of else None)
         add("stale", float(reading.stale))
+
+
+def _add_quiet(families: dict[str, GaugeMetricFamily], evaluation: Evaluation) -> None:
+    quiet = evaluation.quiet
+    families["silences"].add_metric(["active"], len(quiet.active()))
+    families["silences"].add_metric(["pending"], len(quiet.pending()))
+    reasons = Counter(quiet.reason(alert) for alert in evaluation.alerts if alert.state == "firing")
+    for reason in ("silenced", "acknowledged"):
+        families["suppressed"].add_metric([reason], reasons[reason])
 
 
 def _add_alerts(family: GaugeMetricFamily, catalog: Catalog, evaluation: Evaluation) -> None:

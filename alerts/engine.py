@@ -1,11 +1,13 @@
 """The alert engine: one evaluation reads, judges, steps, stores and then notifies, in this order.
 
-Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again.
+Nothing is kept in memory until it is stored, so an evaluation that fails is simply done again. So are
+messages that could not be kept.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -14,18 +16,23 @@ from typing import Protocol
 import structlog
 
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
+from onpace.alerts.covering import covering, in_order
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
 from onpace.alerts.metrics import EngineMetrics
-from onpace.alerts.notifications import Notification, compose
+from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
+from onpace.alerts.silence_store import SilenceReader
+from onpace.alerts.silences import Quiet, Telling, settled, unsettled
 from onpace.alerts.staleness import Patience, stale_sources
-from onpace.alerts.states import Alert
+from onpace.alerts.states import Alert, AlertId, is_news
 from onpace.alerts.status import KpiStatus
+from onpace.alerts.telling import held_back
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Status
@@ -60,6 +67,8 @@ class Engine:
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        silences: SilenceReader | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._catalog = catalog
         self._reader = reader
@@ -69,6 +78,8 @@ class Engine:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._reports = reports
+        self._silences = silences
+        self._reporter = reporter
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
         self._book: AlertBook | None = None
@@ -85,20 +96,19 @@ class Engine:
         self.record_targets(now)
         board, book = self._state()
         found, stepped = self._find(now, live=notify)
-        notifications = self._announce(stepped, found) if notify else []
-        evaluation = replace(found, alerts=tuple(stepped.alerts.values()))
-        if notifications:
-            self._notifier.submit(notifications)
-        self._store(board, book, evaluation)
+        # before anybody is told: whoever takes over after a kill sends the same messages, with the same keys
+        self._store(board, book, found)
+        self._book, self.latest = stepped, found
         if notify:
-            _log_steps(evaluation)
-        self._book, self.latest = stepped, evaluation
-        if notify:
-            self._notifier.refresh(self._firing(evaluation), now)
+            _log_steps(found)
+            self.latest = self._tell(stepped, found)
+            self._notifier.refresh(self._firing(self.latest), now)
         if self._metrics:
             self._metrics.heartbeat.set(now.timestamp())
             self._metrics.evaluation.observe(self._clock() - begun)
-        return evaluation
+        if notify and self._reporter:
+            self._reporter.send_due(self.latest)
+        return self.latest
 
     def record_targets(self, now: datetime) -> None:
         """Keep what the targets are from `now` on. Safe to repeat. Raises StoreUnavailable.
@@ -119,7 +129,17 @@ class Engine:
         look = self._look(board, now, live=live)
         stepped = book.copy()
         stepped.step_all(look)
-        return self._found(board, look, stepped), stepped
+        found = self._found(board, look, stepped)
+        return replace(found, quiet=self._quiet(now, stepped)), stepped
+
+    def _quiet(self, now: datetime, stepped: AlertBook) -> Quiet:
+        """Nothing of what is over is read, but for the silences that held something back until just now."""
+        if self._silences is None:
+            return Quiet.at(now, self._catalog.silences, ())
+        held, since = unsettled(stepped.alerts.values())
+        added = self._silences.current(now, held)
+        known = self._silences.acknowledgements(since) if since else []
+        return Quiet.at(now, (*self._catalog.silences, *added), known)
 
     def _state(self) -> tuple[StatusBoard, AlertBook]:
         if self._board is None or self._book is None:
@@ -139,7 +159,7 @@ class Engine:
         judged = [s for name, kpi in self._catalog.kpis.items() for s in board.judge(kpi, progress[name], now)]
         late = late_reports(self._catalog, self._reports.overdue(now)) if self._reports else {}
         statuses = with_guardrails(self._catalog, with_reasons(judged, late), board.known)
-        return Look(now, progress, statuses, sources, stale, live, self._patience, late)
+        return Look(now, progress, statuses, sources, stale, live, self._patience, late, board.forecasts)
 
     def _progress(self, kpi: Kpi, now: datetime, stale: Mapping[str, str]) -> Progress:
         reasons = [f"{name}: {stale[name]}" for name in self._catalog.event_types(kpi) if name in stale]
@@ -165,6 +185,7 @@ class Engine:
             transitions=tuple(stepped.transitions),
             stale=look.stale,
             late=look.late,
+            forecasts=look.forecasts,
         )
 
     def _store(self, board: StatusBoard, book: AlertBook, evaluation: Evaluation) -> None:
@@ -172,23 +193,48 @@ class Engine:
         before: list[Status | None] = [
             known.status if (known := board.known(status.key)) else None for status in changed
         ]
-        alerts = [alert for alert in evaluation.alerts if alert != book.alerts.get(alert.identity)]
+        alerts = [alert for alert in evaluation.alerts if is_news(alert, book.alerts.get(alert.identity))]
         if changed:
             self._history.save_statuses(changed, before)
         if alerts or evaluation.transitions:
             self._history.save_alerts(alerts, evaluation.transitions, evaluation.now)
         board.learn(changed)
 
-    def _announce(self, stepped: AlertBook, found: Evaluation) -> list[Notification]:
-        """Messages about where alerts stand now, not about every step on the way; marks them as told."""
+    def _tell(self, stepped: AlertBook, found: Evaluation) -> Evaluation:
+        """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
-        for identity, alert in stepped.alerts.items():
-            fires = alert.state == "firing"
-            if fires == (alert.notified == "firing") or (fires and not self._may_notify(alert, found.now)):
-                continue
-            messages += [compose(alert, channel, self._catalog, found) for channel in self._channels(alert)]
-            stepped.alerts[identity] = replace(alert, notified="firing" if fires else "resolved")
-        return messages
+        known: dict[AlertId, Alert] = {}
+        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_notify(alert, found.now))
+        found = replace(found, held=Counter(rule for rule, *_ in held))
+        after = dict(stepped.alerts)
+        kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
+        open_ = [alert for alert in after.values() if not settled(alert) and alert.identity not in held]
+        for alert in in_order(open_, kinds):
+            covered = covering(alert, after.values(), self._direct) is not None
+            in_hours = self._may_notify(alert, found.now)
+            telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
+            for channel in self._hearing(telling):
+                note = "" if self._is_manager(channel) else telling.note
+                messages.append(with_note(compose(telling.alert, channel, self._catalog, found), note))
+            if telling.alert != alert:
+                after[alert.identity] = known[alert.identity] = telling.alert
+        if messages:
+            self._notifier.submit(messages)
+        if known:
+            self._history.save_alerts(list(known.values()), (), found.now)
+            stepped.alerts |= known
+        return replace(found, alerts=tuple(stepped.alerts.values()))
+
+    def _hearing(self, telling: Telling) -> list[str]:
+        """The channels that are told."""
+        if not (telling.managers or telling.people):
+            return []
+        names = self._channels(telling.alert)
+        return [name for name in names if (telling.managers if self._is_manager(name) else telling.people)]
+
+    def _is_manager(self, channel: str) -> bool:
+        known = self._catalog.channels.get(channel)
+        return known is not None and known.type == "alertmanager"
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
@@ -203,10 +249,17 @@ class Engine:
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
 
+    def _direct(self, alert: Alert) -> frozenset[str]:
+        return frozenset(name for name in self._channels(alert) if not self._is_manager(name))
+
     def _firing(self, evaluation: Evaluation) -> list[Notification]:
+        """What is told to Alertmanagers again."""
         told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
         return [
-            compose(alert, channel, self._catalog, evaluation) for alert in told for channel in self._channels(alert)
+            compose(alert, channel, self._catalog, evaluation)
+            for alert in told
+            for channel in self._channels(alert)
+            if self._is_manager(channel)
         ]
 
 
@@ -216,8 +269,8 @@ def _same(status: KpiStatus, known: KpiStatus | None) -> bool:
 
 
 def _log_steps(evaluation: Evaluation) -> None:
-    """What fires or has fired is worth a line; what only might have is not."""
-    for one in evaluation.transitions:
+    """Where an alert has come to is worth a line, if it fires or has fired; the steps on the way are in the store."""
+    for one in {step.alert.identity: step for step in evaluation.transitions}.values():
         say = log.info if "firing" in (one.before, one.alert.state) else log.debug
         say(
             "alert", rule=one.alert.rule, kpi=one.alert.kpi, series=dict(one.alert.series), period=one.alert.period,

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from onpace.alerts.forecasts import Forecast
 from onpace.alerts.overdue import Late
 from onpace.alerts.rules import Inputs
+from onpace.alerts.silences import Quiet
 from onpace.alerts.states import Alert, AlertState
-from onpace.alerts.status import KpiStatus, target_series
+from onpace.alerts.status import KpiStatus, Labels, target_series
 from onpace.config.kpi_entities import Kpi
 
 __all__ = ["Evaluation", "Reading", "Transition"]
@@ -50,8 +52,14 @@ class Evaluation:
     transitions: tuple[Transition, ...] = ()
     stale: Mapping[str, str] = field(default_factory=dict)
     """Stale event types, each with the reason."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Of rules with more firing series than people are told of: how many more."""
     late: Late = field(default_factory=dict)
     """KPIs with overdue reports, their own or those they are made of."""
+    forecasts: Mapping[tuple[str, Labels, str], Forecast] = field(default_factory=dict)
+    """By the key of the status whose end they are about, while its period runs."""
+    quiet: Quiet = field(default_factory=Quiet)
+    """The silences and acknowledgements that count."""
 
     def headline(self, kpi: Kpi) -> KpiStatus | None:
         """The status of the KPI's headline target in the latest period it is judged in."""

@@ -57,6 +57,14 @@ class Outbox(Protocol):
         """What was put in and never settled, oldest first."""
         ...
 
+    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+        """Which of these were settled before: channel and key."""
+        ...
+
+    def firing(self, channel: str) -> list[Notification]:
+        """What the channel was last told to fire: for each set of labels the newest, where that is no end."""
+        ...
+
     def put(self, notifications: Sequence[Notification]) -> None:
         """Keep these. The same key and channel again is one notification."""
 
@@ -100,7 +108,7 @@ class ClickHouseHistory:
         rows = self._store.query_dicts(
             f"SELECT {', '.join(_ALERT)} FROM alerts FINAL ORDER BY rule, kpi, series, period"
         )
-        return [Alert(**{**row, "series": _series(row["series"])}) for row in rows]
+        return [Alert(**{**row, "series": _series(row["series"]), "prior": _series(row["prior"])}) for row in rows]
 
     def save_statuses(self, statuses: Sequence[KpiStatus], before: Sequence[Status | None]) -> None:
         """Keep these statuses and record the changes."""
@@ -140,6 +148,25 @@ class ClickHouseOutbox:
         """What was never settled, oldest first."""
         rows = self._store.query("SELECT payload FROM notifications FINAL WHERE settled = 0 ORDER BY created_at, key")
         return [Notification.from_json(payload) for (payload,) in rows]
+
+    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+        """By channel and key."""
+        if not notifications:
+            return set()
+        rows = self._store.query(
+            "SELECT channel, key FROM notifications WHERE settled = 1 AND key IN {keys:Array(String)}",
+            {"keys": [one.key for one in notifications]},
+        )
+        return {(channel, key) for channel, key in rows}
+
+    def firing(self, channel: str) -> list[Notification]:
+        """By the newest message for each set of labels that was not refused."""
+        rows = self._store.query(
+            "SELECT payload FROM notifications FINAL WHERE channel = {channel:String} AND outcome != 'rejected'"
+            " ORDER BY created_at DESC, key LIMIT 1 BY JSONExtractRaw(payload, 'labels')",
+            {"channel": channel},
+        )
+        return [one for (payload,) in rows if (one := Notification.from_json(payload)).state == "firing"]
 
     def put(self, notifications: Sequence[Notification]) -> None:
         """Keep these until they are settled."""

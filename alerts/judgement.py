@@ -12,7 +12,7 @@ from datetime import datetime
 
 from onpace.alerts.baselines import Baseline, Resolved, baseline_period, resolved
 from onpace.alerts.climbs import Climb
-from onpace.alerts.pace import PastPoint, expected_share, past_periods
+from onpace.alerts.pace import MAX_PAST, PastPoint, expected_share, past_points
 from onpace.alerts.reading import Span
 from onpace.alerts.status import (
     KpiStatus,
@@ -31,7 +31,10 @@ from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
 from onpace.config.open_time import closed_through, open_share
 
-__all__ = ["Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
+__all__ = ["MAX_HISTORY", "Due", "Judgement", "due_periods", "judge_again", "target_in_force"]
+
+MAX_HISTORY = 24
+"""A forecast goes by at most so many past periods."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class Judgement:
     now: datetime
     climb: Climb | None = None
     """For a cumulative KPI: how it goes through the period."""
+    foreseen: bool = False
+    """Whether its end is forecast, which takes a longer past."""
 
     @property
     def bounds(self) -> Span:
@@ -133,13 +138,25 @@ class Judgement:
     @property
     def past(self) -> tuple[PastPoint, ...]:
         """The matching points of past periods, where the expected share is to be learned from them."""
-        span, (start, end) = self.actual_span, self.bounds
-        if not self._is_total or self.ended or span is None or span[1] >= end or self.first_event is None:
+        return tuple(point for _, point in self._matching(MAX_PAST)) if self.is_total else ()
+
+    @property
+    def history(self) -> tuple[tuple[Period, PastPoint], ...]:
+        """Past periods with their matching points, newest first, where a forecast is to be made from them."""
+        return self._matching(MAX_HISTORY) if self.foreseen else ()
+
+    def _matching(self, most: int) -> tuple[tuple[Period, PastPoint], ...]:
+        span, (_, end) = self.actual_span, self.bounds
+        if self.ended or span is None or span[1] >= end or self.first_event is None:
             return ()
-        calendar = self.kpi.calendar
-        share = open_share(calendar, start, end, span[1])
-        whole = past_periods(self.due.period, calendar, first_event=self.first_event, complete_to=span[1])
-        return tuple(PastPoint.at(period, share, self.base_grain, calendar) for period in whole)
+        return past_points(
+            self.due.period,
+            self.kpi.calendar,
+            self.base_grain,
+            first_event=self.first_event,
+            at=span[1],
+            most=most,
+        )
 
     @property
     def baseline(self) -> Baseline | None:
@@ -151,7 +168,7 @@ class Judgement:
             self.kpi.calendar,
             first_event=self.first_event,
             complete_to=self.as_of,
-            accumulates=self._is_total,
+            accumulates=self.is_total,
         )
 
     @property
@@ -166,7 +183,8 @@ class Judgement:
         baseline = self.baseline
         begun = [baseline.span] if baseline and not baseline.problem else []
         begun += [self.foot] if self.foot else []
-        return (*begun, *(span for point in self.past for span in point.spans if span[0] < span[1]))
+        points = [point for _, point in self.history] or self.past
+        return (*begun, *(span for point in points for span in point.spans if span[0] < span[1]))
 
     def spans(self) -> Iterator[Span]:
         """All that is to be read."""
@@ -183,7 +201,7 @@ class Judgement:
         return expected_share(open_share(self.kpi.calendar, start, end, at), past)
 
     @property
-    def _is_total(self) -> bool:
+    def is_total(self) -> bool:
         """Whether it adds up from nothing over the period."""
         return self.accumulates or (self.climb is not None and self.climb.like_past)
 
@@ -226,7 +244,7 @@ class Judgement:
             target_min=target.min,
             target_max=target.max,
             expected=aim,
-            attainment=None if closed else attainment(actual, target, share if found.words and self._is_total else 1.0),
+            attainment=None if closed else attainment(actual, target, share if found.words and self.is_total else 1.0),
             gap=None if actual is None or aim is None else actual - aim,
             status=status,
             final=self.ended and self.as_of is not None and self.as_of >= end,

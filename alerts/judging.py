@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 from onpace.alerts.climbs import climb_of
 from onpace.alerts.evaluation import Reading
+from onpace.alerts.forecasts import Forecast
+from onpace.alerts.foresight import Foresight
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
 from onpace.alerts.reading import SeriesReader, Span
 from onpace.alerts.status import KpiStatus, Labels, finite, target_series
@@ -82,6 +84,14 @@ def _place(judgement: Judgement) -> StatusKey:
 
 def read_statuses(reader: SeriesReader, judgements: Sequence[Judgement], past: PastValues) -> list[KpiStatus]:
     """The status of each judgement, in order."""
+    values = _read_values(reader, judgements, past)
+    return [judgement.status(one) for judgement, one in zip(judgements, values, strict=True)]
+
+
+def _read_values(
+    reader: SeriesReader, judgements: Sequence[Judgement], past: PastValues
+) -> list[Mapping[Span, float | None]]:
+    """The values that each judgement needs, in order."""
     known: dict[tuple[str, Labels], dict[Span, float | None]] = {}
     wanted: dict[tuple[str, Labels], dict[Span, None]] = {}
     for judgement in judgements:
@@ -97,7 +107,7 @@ def read_statuses(reader: SeriesReader, judgements: Sequence[Judgement], past: P
             known[kpi, series].update(zip(some, reader.values(kpi, some, where), strict=True))
     for judgement in judgements:
         past.keep(judgement, known[judgement.kpi.name, judgement.due.series])
-    return [judgement.status(known[judgement.kpi.name, judgement.due.series]) for judgement in judgements]
+    return [known[judgement.kpi.name, judgement.due.series] for judgement in judgements]
 
 
 class StatusBoard:
@@ -115,6 +125,9 @@ class StatusBoard:
         self._reader = reader
         self._known: dict[StatusKey, KpiStatus] = {}
         self._past = PastValues()
+        self._foresight = Foresight(catalog)
+        self._ended: dict[StatusKey, KpiStatus] = {}
+        self._forecasts: dict[str, dict[StatusKey, Forecast]] = {}
         self._rechecked: dict[str, datetime] = {}
         self.learn(known)
 
@@ -143,24 +156,44 @@ class StatusBoard:
         """What is to be judged, as of the KPI's W."""
         grain, adds = self._catalog.base_grain(kpi), self._catalog.accumulates(kpi)
         climb = climb_of(self._catalog, kpi, due.period)
-        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now, climb)
+        foreseen = self._foresight.wants(kpi, due.target)
+        return Judgement(kpi, due, grain, adds, progress.first_event, progress.as_of, now, climb, foreseen)
 
     def judge(self, kpi: Kpi, progress: Progress, now: datetime) -> list[KpiStatus]:
         """The KPI's statuses at `now`, of its current periods and of ended ones that are not final. Changes nothing."""
         due, finals = self._due(kpi, progress, now)
+        self._forecasts[kpi.name] = {}
         if progress.stale:
             return [self._frozen(kpi, one, progress, now) for one in due]
         hour = window_start(Grain.HOUR, now, kpi.calendar)
         looks_back = self._rechecked.get(kpi.name) != hour
         again = [self.judgement(kpi, one, progress, now) for one in finals] if looks_back else []
-        fresh = self.statuses([*again, *(self.judgement(kpi, one, progress, now) for one in due)])
+        looks = self.looks([*again, *(self.judgement(kpi, one, progress, now) for one in due)])
+        fresh = [status for status, _ in looks]
+        self._forecasts[kpi.name] = {status.key: forecast for status, forecast in looks if forecast}
         self._rechecked[kpi.name] = hour
         kept = [] if looks_back else [known for one in finals if (known := self.known(_key(kpi, one)))]
         return kept + [judge_again(before, s) if (before := self.known(s.key)) and before.final else s for s in fresh]
 
-    def statuses(self, judgements: Sequence[Judgement]) -> list[KpiStatus]:
-        """The status of each, in one query per KPI and slice."""
-        return read_statuses(self._reader, judgements, self._past)
+    def looks(self, judgements: Sequence[Judgement]) -> list[tuple[KpiStatus, Forecast | None]]:
+        """The status of each with the forecast of its end, if there is to be one; in one query per KPI and slice."""
+        values = _read_values(self._reader, judgements, self._past)
+        statuses = [judgement.status(one) for judgement, one in zip(judgements, values, strict=True)]
+        self._ended |= {status.key: status for status in statuses if status.final}
+        return [
+            (status, self._foresight.forecast(judgement, status, one, self._outcome))
+            for judgement, status, one in zip(judgements, statuses, values, strict=True)
+        ]
+
+    @property
+    def forecasts(self) -> dict[StatusKey, Forecast]:
+        """Those of the last judgement of every KPI."""
+        return {key: forecast for found in self._forecasts.values() for key, forecast in found.items()}
+
+    def _outcome(self, key: StatusKey) -> KpiStatus | None:
+        """How a period ended: as it is kept, or as it was just judged for the first time."""
+        kept = self._known.get(key)
+        return kept if kept and kept.final else self._ended.get(key)
 
     def read(self, kpi: Kpi, progress: Progress) -> Reading:
         """The value so far today of a KPI without a target; where its periods are longer, in the last complete one."""

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Literal, get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-__all__ = ["EngineMetrics"]
+__all__ = ["EngineMetrics", "Outcome"]
+
+Outcome = Literal["delivered", "rejected", "failed"]
+"""What became of one attempt to deliver."""
 
 
 class EngineMetrics:
@@ -13,6 +19,9 @@ class EngineMetrics:
     def __init__(self, registry: CollectorRegistry, version: str = "") -> None:
         self.heartbeat = Gauge(
             "onpace_engine_heartbeat_timestamp_seconds", "When the alert engine last evaluated.", registry=registry
+        )
+        self.leader = Gauge(
+            "onpace_engine_leader", "1 on the engine that evaluates, 0 on those that stand by.", registry=registry
         )
         self.evaluation = Histogram(
             "onpace_engine_evaluation_seconds", "How long one evaluation took.", registry=registry
@@ -26,3 +35,9 @@ class EngineMetrics:
         if version:
             build = Gauge("onpace_build_info", "The version that runs; always 1.", ["version"], registry=registry)
             build.labels(version).set(1)
+
+    def expect(self, channels: Iterable[str]) -> None:
+        """Show these channels from now on: Prometheus misses the first step of a counter that it has not seen."""
+        for channel in channels:
+            for outcome in get_args(Outcome):
+                self.notifications.labels(channel, outcome)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -16,9 +16,10 @@ import structlog
 
 from onpace.alerts.delivery import DeliveryFailed
 from onpace.alerts.history import Outbox
-from onpace.alerts.metrics import EngineMetrics
+from onpace.alerts.metrics import EngineMetrics, Outcome
 from onpace.alerts.notifications import Notification
 from onpace.alerts.senders import Sender
+from onpace.alerts.standing import Ends, Told
 from onpace.config.errors import OnPaceError
 
 __all__ = ["PAUSES", "Dispatcher"]
@@ -27,8 +28,6 @@ log = structlog.get_logger(__name__)
 
 PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds between attempts; the last one repeats."""
-
-Outcome = Literal["delivered", "rejected", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class _Line:
 
     def __init__(self, name: str, sender: Sender, dispatcher: Dispatcher) -> None:
         self.sender = sender
+        self.told = Told()
+        self.ends = Ends()
         self.queue: queue.Queue[_Batch | None] = queue.Queue()
         self.refreshed_at: datetime | None = None
         self._stopping = threading.Event()
@@ -71,8 +72,12 @@ class _Line:
 
     def _attempt(self, batch: _Batch) -> Outcome:
         outcome: Outcome = "delivered"
+        now = self._dispatcher.clock()
+        again = () if batch.kept else self.ends.lately(now)
         try:
-            self.sender.send(batch.notifications, self._dispatcher.clock())
+            self.sender.send([*batch.notifications, *again], now)
+            if batch.kept and self.sender.forgets:
+                self.ends.delivered(batch.notifications, now)
         except DeliveryFailed as exc:
             outcome = "rejected" if exc.final else "failed"
             log.warning("notification not delivered", channel=self._name, outcome=outcome, error=str(exc))
@@ -101,10 +106,12 @@ class Dispatcher:
         self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
         self._taken: set[tuple[str, str]] = set()
         self._started = False
+        self._expect()
 
     def start(self) -> None:
         """Take up what the last run left in the outbox, and start delivering. Raises StoreUnavailable."""
         waiting = self._outbox.waiting()
+        self._recall()
         self._started = True
         for line in self._lines.values():
             line.thread.start()
@@ -116,28 +123,42 @@ class Dispatcher:
         for line in self._lines.values():
             line.end()
         self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
+        self._expect()
         if self._started:
+            self._recall()
             for line in self._lines.values():
                 line.thread.start()
             self._enqueue(waiting)
 
     def submit(self, notifications: Sequence[Notification]) -> None:
-        """Keep these, then deliver them. The same again is ignored. Raises StoreUnavailable, and then none is taken."""
+        """Keep these, then deliver them. The same again is ignored, also what an engine that was killed has delivered.
+
+        Raises StoreUnavailable, and then none is taken.
+        """
         fresh = [one for one in notifications if (one.channel, one.key) not in self._taken]
+        if settled := self._outbox.settled(fresh):
+            fresh = [one for one in fresh if (one.channel, one.key) not in settled]
+        now = self.clock()
+        fresh = [replace(one, created_at=now) for one in fresh]
         self._outbox.put(fresh)
         self._enqueue(fresh)
 
     def refresh(self, firing: Sequence[Notification], now: datetime) -> None:
-        """Tell the channels that forget what still fires, every `resend`. One that is behind is let catch up first."""
+        """Tell the channels that forget what still fires and what ended lately, every `resend`.
+
+        One that is behind is let catch up first. `firing` is all that fires: what was told before and is not among it,
+        for its labels or channels have changed, ends there. Raises StoreUnavailable.
+        """
         for name, line in self._lines.items():
             if not line.sender.forgets:
                 continue
             if line.refreshed_at is not None and now - line.refreshed_at < self._resend:
                 continue
             first, line.refreshed_at = line.refreshed_at is None, now
-            mine = tuple(one for one in firing if one.channel == name)
-            if mine and not first and line.queue.empty():
+            mine = tuple(line.told.dated(one) for one in firing if one.channel == name)
+            if (mine or line.ends) and not first and line.queue.empty():
                 line.queue.put(_Batch(mine, kept=False))
+            self.submit(line.told.vanished(mine, now))
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stop all threads; what is under way may take `timeout` seconds. What is left stays in the outbox."""
@@ -160,11 +181,23 @@ class Dispatcher:
         if self._metrics:
             self._metrics.notifications.labels(channel, outcome).inc()
 
+    def _expect(self) -> None:
+        if self._metrics:
+            self._metrics.expect(self._lines)
+
+    def _recall(self) -> None:
+        """What channels that forget were told before this process began."""
+        for name, line in self._lines.items():
+            if line.sender.forgets:
+                line.told = Told(self._outbox.firing(name))
+
     def _enqueue(self, notifications: Sequence[Notification]) -> None:
         for one in notifications:
             self._taken.add((one.channel, one.key))
             if line := self._lines.get(one.channel):
-                line.queue.put(_Batch((one,), kept=True))
+                dated = line.told.dated(one) if line.sender.forgets else one
+                line.told.take([one])
+                line.queue.put(_Batch((dated,), kept=True))
             else:
                 log.warning("notification for a channel that is gone", channel=one.channel, key=one.key)
                 self.settle([one], "rejected")

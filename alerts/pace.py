@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from statistics import fmean
 
 from onpace.alerts.reading import Span
 from onpace.config.calendar import Calendar, Grain, Period, window_end, window_start
-from onpace.config.open_time import open_point, open_time
+from onpace.config.open_time import open_point, open_share, open_time
 
-__all__ = ["PastPoint", "elapsed_share", "expected_share", "past_periods"]
+__all__ = ["MAX_PAST", "PastPoint", "elapsed_share", "expected_share", "past_periods", "past_points"]
 
 MAX_PAST = 12
 MIN_PAST = 2
@@ -43,11 +44,13 @@ def elapsed_share(start: datetime, end: datetime, at: datetime) -> float:
     return min(1.0, max(0.0, (at - start) / (end - start)))
 
 
-def past_periods(period: Period, calendar: Calendar, *, first_event: datetime, complete_to: datetime) -> list[Period]:
-    """Up to twelve periods before `period`, newest first, that the KPI saw whole, that are complete and not closed."""
+def past_periods(
+    period: Period, calendar: Calendar, *, first_event: datetime, complete_to: datetime, most: int = MAX_PAST
+) -> list[Period]:
+    """Up to `most` periods before `period`, newest first, that the KPI saw whole, that are complete and not closed."""
     found: list[Period] = []
     candidate = period.previous()
-    while len(found) < MAX_PAST:
+    while len(found) < most:
         start, end = candidate.bounds(calendar)
         if elapsed_share(start, end, first_event) > LATE_START:
             break
@@ -87,10 +90,29 @@ class PastPoint:
 
     def share(self, values: Mapping[Span, float | None]) -> float | None:
         """The share of the period's total reached at the point; None when the total is missing or not positive."""
-        before, after, total = (0.0 if span[0] >= span[1] else values.get(span) for span in self.spans)
-        if before is None or after is None or total is None or not total > 0:
+        reached = self.reached(values, from_nothing=True)
+        return reached[0] / reached[1] if reached and reached[1] > 0 else None
+
+    def reached(self, values: Mapping[Span, float | None], *, from_nothing: bool) -> tuple[float, float] | None:
+        """The value at the point and that of the whole period; None where one is missing. A total begins at nothing."""
+        before, after, whole = (
+            (0.0 if from_nothing else None) if span[0] >= span[1] else values.get(span) for span in self.spans
+        )
+        if before is None and self.spans[0][0] >= self.spans[0][1]:
+            before = after
+        if before is None or after is None or whole is None:
             return None
-        return (before + (after - before) * self.weight) / total
+        return before + (after - before) * self.weight, whole
+
+
+@lru_cache(maxsize=1024)
+def past_points(
+    period: Period, calendar: Calendar, grain: Grain, *, first_event: datetime, at: datetime, most: int
+) -> tuple[tuple[Period, PastPoint], ...]:
+    """Past periods, newest first, each with its point that matches `at` in `period`; `grain` is the KPI's base one."""
+    share = open_share(calendar, *period.bounds(calendar), at)
+    found = past_periods(period, calendar, first_event=first_event, complete_to=at, most=most)
+    return tuple((one, PastPoint.at(one, share, grain, calendar)) for one in found)
 
 
 def expected_share(linear: float, past: Sequence[float | None]) -> float:

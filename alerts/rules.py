@@ -10,13 +10,24 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from onpace.alerts.forecasts import Forecast, forecast_words
 from onpace.alerts.pace import elapsed_share
 from onpace.alerts.status import KpiStatus, finite, format_value
 from onpace.config.amounts import reached
 from onpace.config.calendar import Calendar
 from onpace.config.durations import format_duration
 from onpace.config.open_time import closed_through, open_time
-from onpace.config.rules import ActiveHours, AttainmentRule, MinVolume, NoDataRule, PaceRule, PeriodRule, ThresholdRule
+from onpace.config.rules import (
+    ActiveHours,
+    AttainmentRule,
+    ForecastRule,
+    MinVolume,
+    NoDataRule,
+    PaceRule,
+    PeriodRule,
+    Severity,
+    ThresholdRule,
+)
 
 __all__ = [
     "DAYS",
@@ -24,10 +35,12 @@ __all__ = [
     "Inputs",
     "Verdict",
     "attainment_verdict",
+    "forecast_verdict",
     "is_active",
     "no_data_verdict",
     "pace_verdict",
     "period_verdict",
+    "severity_of",
     "threshold_verdict",
     "too_little",
 ]
@@ -37,6 +50,12 @@ Inputs = Mapping[str, float | str | None]
 _MICROSECOND = timedelta(microseconds=1)
 POINTS = 0.02
 """So far past its bound an attainment alert ends by default."""
+
+CLEAR_POINTS = 0.1
+"""So far below its probability a forecast alert ends by default."""
+
+MIN_CLEAR = 0.1
+"""Lower than this a probability from few past periods may never be."""
 
 NO_VALUE = "no value in the window"
 
@@ -85,9 +104,15 @@ def _cleared(rule: ThresholdRule, value: float) -> bool:
     return (above is None or value > above) and (below is None or value < below)
 
 
-def period_verdict(rule: PeriodRule, status: KpiStatus, *, firing: bool) -> Verdict:
-    """What a rule on a target says of its status."""
-    return pace_verdict(rule, status) if isinstance(rule, PaceRule) else attainment_verdict(rule, status, firing=firing)
+def period_verdict(rule: PeriodRule, status: KpiStatus, *, firing: bool, forecast: Forecast | None = None) -> Verdict:
+    """What a rule on a target says of its status, and of the forecast of its end."""
+    match rule:
+        case PaceRule():
+            return pace_verdict(rule, status)
+        case AttainmentRule():
+            return attainment_verdict(rule, status, firing=firing)
+        case ForecastRule():
+            return forecast_verdict(rule, status, forecast, firing=firing)
 
 
 def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
@@ -140,6 +165,68 @@ def attainment_verdict(rule: AttainmentRule, status: KpiStatus, *, firing: bool)
 def _good(share: float, bound: float, *, below: bool) -> bool:
     """Whether it lies at the bound or on its good side; 1e-9 of it (relative) is rounding."""
     return reached(share, bound) if below else share <= bound or reached(bound, share)
+
+
+def forecast_verdict(rule: ForecastRule, status: KpiStatus, forecast: Forecast | None, *, firing: bool) -> Verdict:
+    """The probability to miss, as of W: breached from `probability` on. Without one, no verdict.
+
+    A firing alert ends at `clear`, by default 10 points lower. Before `after` of the period, and after its end, it
+    is as with pace.
+    """
+    chance = forecast.probability if forecast else None
+    inputs = _forecast_inputs(rule, status, forecast)
+    if known := _not_running(rule, status, inputs):
+        return known
+    if forecast is None or chance is None:
+        return Verdict(None, forecast_words(forecast, status) if forecast else "no forecast", status.actual, inputs)
+    reason = forecast_words(forecast, status)
+    if reached(chance, rule.probability):
+        return Verdict(True, reason + _lowered(rule, forecast), status.actual, inputs)
+    clear = _forecast_clear(rule)
+    if firing and not (chance <= clear or reached(clear, chance)):
+        return Verdict(None, f"{reason}: not down to the {clear * 100:.4g} % that end it yet", status.actual, inputs)
+    return Verdict(False, reason, status.actual, inputs)
+
+
+def severity_of(rule: PeriodRule, forecast: Forecast | None) -> Severity:
+    """That of the rule; but a forecast that is not calibrated never pages."""
+    if isinstance(rule, ForecastRule) and rule.severity == "page" and not (forecast and forecast.score.calibrated):
+        return "ticket"
+    return rule.severity
+
+
+def _lowered(rule: ForecastRule, forecast: Forecast) -> str:
+    return "" if severity_of(rule, forecast) == rule.severity else ", so a ticket and no page"
+
+
+def _forecast_clear(rule: ForecastRule) -> float:
+    return rule.clear if rule.clear is not None else max(rule.probability - CLEAR_POINTS, MIN_CLEAR)
+
+
+def _forecast_inputs(rule: ForecastRule, status: KpiStatus, forecast: Forecast | None) -> Inputs:
+    inputs: dict[str, float | str | None] = {
+        "probability": forecast.probability if forecast else None,
+        "bound": rule.probability,
+        "actual": status.actual,
+        "target": status.target_value,
+    }
+    if forecast is None:
+        return inputs
+    score = forecast.score
+    return inputs | {
+        "low": forecast.low,
+        "median": forecast.median,
+        "high": forecast.high,
+        "method": forecast.method,
+        "past_periods": forecast.past,
+        "scored_periods": score.periods,
+        "covered": score.covered,
+        "crps": score.crps,
+        "base_crps": score.base_crps,
+        "brier": score.brier,
+        "base_brier": score.base_brier,
+        "calibrated": "yes" if score.calibrated else f"no: {score.problem or forecast.reason}",
+    }
 
 
 def _not_running(rule: PeriodRule, status: KpiStatus, inputs: Inputs) -> Verdict | None:

@@ -17,7 +17,19 @@ from onpace.alerts.status import KpiStatus, format_value
 from onpace.alerts.status_page import COLOURS
 from onpace.config.kpi_entities import Kpi
 
-__all__ = ["scorecard_document", "scorecard_markdown", "scorecard_table"]
+__all__ = [
+    "escaped",
+    "objective_title",
+    "scorecard_document",
+    "scorecard_markdown",
+    "scorecard_table",
+    "section_lines",
+    "shown_aim",
+    "shown_percent",
+    "shown_trend",
+    "shown_value",
+    "status_words",
+]
 
 NOTHING = "–"
 TITLES = {
@@ -42,7 +54,7 @@ def scorecard_table(card: Scorecard) -> Group:
             header = "" if name == "KPI" else "Attained" if name == "Attainment" else name
             table.add_column(header, justify="right" if name in NUMBERS else "left", no_wrap=name == "KPI")
         for state in section.objectives:
-            cells = [f"◎ {_title(state)}", "", "", _percent(state.progress)]
+            cells = [f"◎ {objective_title(state)}", "", "", shown_percent(state.progress)]
             _add_row(table, cells, state.reason.replace(":", ",", 1), str(state.period))
             for result in state.key_results:
                 name, begin, now, aim, progress = _result_cells(result)
@@ -50,7 +62,7 @@ def scorecard_table(card: Scorecard) -> Group:
                 _add_row(table, [f"    {name}", now, way, progress], result.status.status, "")
         for line in section.kpis:
             name, value, aim, attained, _, trend, period = _kpi_cells(line)
-            _add_row(table, [name, value, aim, attained], _words(line.word, line.status), period, trend)
+            _add_row(table, [name, value, aim, attained], status_words(line.word, line.status), period, trend)
         parts.append(table)
     return Group(*parts)
 
@@ -63,17 +75,18 @@ def _add_row(table: Table, cells: Sequence[str], status: str, period: str, trend
 
 def scorecard_markdown(card: Scorecard) -> str:
     """For a report. The same scorecard gives the same text."""
-    return "\n".join(_markdown(card)) + "\n"
+    return "\n".join([f"# {_heading(card)}", *section_lines(card)]) + "\n"
 
 
-def _markdown(card: Scorecard) -> Iterator[str]:
-    yield f"# {_heading(card)}"
+def section_lines(card: Scorecard) -> Iterator[str]:
+    """The lines of its sections in Markdown, without the heading."""
     for section in card.sections:
         yield from ("", f"## {TITLES[section.perspective]}")
         for state in section.objectives:
             yield from (
                 "",
-                f"**{_escaped(_title(state))}** ({_about(state)}): {_percent(state.progress)}, {state.reason}",
+                f"**{escaped(objective_title(state))}** ({_about(state)}): "
+                f"{shown_percent(state.progress)}, {state.reason}",
             )
             if state.key_results:
                 yield from ("", *_rows(RESULT_COLUMNS, [_result_cells(result) for result in state.key_results]))
@@ -85,10 +98,11 @@ def _rows(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
     yield f"| {' | '.join(columns)} |"
     yield f"|{'|'.join('--:' if name in NUMBERS else '---' for name in columns)}|"
     for row in rows:
-        yield f"| {' | '.join(map(_escaped, row))} |"
+        yield f"| {' | '.join(map(escaped, row))} |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that Markdown takes as it is, also within a table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
 
 
@@ -98,16 +112,18 @@ def _heading(card: Scorecard) -> str:
     return f"Scorecard {card.selection.period}{about}, as of {card.selection.as_of:%Y-%m-%d %H:%M} UTC"
 
 
-def _title(state: ObjectiveState) -> str:
+def objective_title(state: ObjectiveState) -> str:
+    """The objective's title, or its name."""
     return state.objective.title or state.objective.name
 
 
 def _about(state: ObjectiveState) -> str:
     parts = [state.objective.kind, state.objective.team, state.objective.owner, str(state.period)]
-    return ", ".join(_escaped(part) for part in parts if part)
+    return ", ".join(escaped(part) for part in parts if part)
 
 
-def _words(word: str, status: KpiStatus | None) -> str:
+def status_words(word: str, status: KpiStatus | None) -> str:
+    """The status, whether it is stale, and what is said of guardrails."""
     parts = [
         word.replace("_", " "),
         "stale" if status and status.stale else "",
@@ -124,34 +140,38 @@ def _name(kpi: Kpi, series: str = "") -> str:
 def _result_cells(result: KeyResultState) -> tuple[str, str, str, str, str]:
     kpi, status = result.measure.kpi, result.status
     name = _name(kpi, series_words(result.measure.series))
-    start = NOTHING if status.baseline is None else _value(status.baseline, kpi)
-    return name, start, _value(status.actual, kpi), _aim(status, kpi), _percent(result.progress)
+    start = NOTHING if status.baseline is None else shown_value(status.baseline, kpi)
+    return name, start, shown_value(status.actual, kpi), shown_aim(status, kpi), shown_percent(result.progress)
 
 
 def _kpi_cells(line: KpiLine) -> tuple[str, str, str, str, str, str, str]:
     kpi, status = line.kpi, line.status
     name = _name(kpi, series_words(status.series) if status else "")
-    aim = _aim(status, kpi) if status else NOTHING
-    attained = _percent(status.attainment) if status else NOTHING
-    trend = _trend(line.trend, kpi)
-    return name, _value(line.value, kpi), aim, attained, _words(line.word, status), trend, line.period
+    aim = shown_aim(status, kpi) if status else NOTHING
+    attained = shown_percent(status.attainment) if status else NOTHING
+    trend = shown_trend(line.trend, kpi)
+    return name, shown_value(line.value, kpi), aim, attained, status_words(line.word, status), trend, line.period
 
 
-def _aim(status: KpiStatus, kpi: Kpi) -> str:
+def shown_aim(status: KpiStatus, kpi: Kpi) -> str:
+    """The target in the KPI's unit; a range as `20 to 40`."""
     if status.target_value is not None or status.target_min is None or status.target_max is None:
-        return _value(status.target_value, kpi)
-    return f"{_value(status.target_min, kpi)} to {_value(status.target_max, kpi)}"
+        return shown_value(status.target_value, kpi)
+    return f"{shown_value(status.target_min, kpi)} to {shown_value(status.target_max, kpi)}"
 
 
-def _value(value: float | None, kpi: Kpi) -> str:
+def shown_value(value: float | None, kpi: Kpi) -> str:
+    """The value in the KPI's unit; a ratio as a percentage."""
     return f"{value * 100:.4g} %" if value is not None and kpi.unit == "ratio" else format_value(value)
 
 
-def _percent(share: float | None) -> str:
+def shown_percent(share: float | None) -> str:
+    """A share as a whole percentage."""
     return NOTHING if share is None else f"{share * 100:.0f} %".replace("-0 %", "0 %")
 
 
-def _trend(trend: Trend | None, kpi: Kpi) -> str:
+def shown_trend(trend: Trend | None, kpi: Kpi) -> str:
+    """`▲ +38.9 %`, and whether that is worse."""
     if trend is None or trend.change is None:
         return NOTHING
     arrow = "▲" if trend.change > 0 else "▼" if trend.change < 0 else "="
@@ -188,7 +208,7 @@ def _objective(state: ObjectiveState) -> dict[str, Any]:
     about = state.objective
     return {
         "objective": about.name,
-        "title": _title(state),
+        "title": objective_title(state),
         "owner": about.owner,
         "team": about.team,
         "level": about.level,

@@ -76,22 +76,34 @@ class AlertmanagerSender:
         self._client = client
 
     def send(self, notifications: Sequence[Notification], now: datetime) -> None:
-        """One request for all."""
+        """One request for all. A report is no alert, and refused."""
+        if any(one.state == "report" for one in notifications):
+            raise DeliveryFailed("a report is no alert: Alertmanager cannot take it", final=True)
         if notifications:
             _post(self._client, self._url, json.dumps(postable_alerts(notifications, now)), _JSON)
 
 
 def postable_alerts(notifications: Iterable[Notification], now: datetime) -> list[dict[str, Any]]:
-    """The bodies that Alertmanager's API v2 takes (postableAlerts in its openapi.yaml)."""
+    """The bodies that Alertmanager's API v2 takes (postableAlerts in its openapi.yaml).
+
+    An end is when it was (or the start, where that was told later), never later than `now`: one that is still to come
+    by Alertmanager's clock leaves the alert firing for the hours that were told before.
+    """
     return [
         {
             "labels": dict(one.labels),
             "annotations": dict(one.annotations),
             "startsAt": min(one.starts_at, now).isoformat(),
-            "endsAt": (now + FIRES_ON if one.state == "firing" else now).isoformat(),
+            "endsAt": _end(one, now).isoformat(),
         }
         for one in notifications
     ]
+
+
+def _end(one: Notification, now: datetime) -> datetime:
+    if one.state == "firing":
+        return now + FIRES_ON
+    return min(max(one.ends_at or now, one.starts_at), now)
 
 
 def _post(client: httpx.Client, url: str, content: str, headers: Mapping[str, str], *, private: bool = True) -> None:

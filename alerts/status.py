@@ -57,10 +57,14 @@ class Wanted:
     @classmethod
     def of(cls, target: Target, direction: Direction) -> Wanted:
         """What the target asks for at the end of its period."""
-        low, high = target.min, target.max
+        return cls.asked(target.min, target.max, target.value, direction)
+
+    @classmethod
+    def asked(cls, low: float | None, high: float | None, value: float | None, direction: Direction) -> Wanted:
+        """The range where there is one, else the value and all that is better."""
         if low is None and high is None:
-            low = None if direction == "lower_is_better" else target.value
-            high = None if direction == "higher_is_better" else target.value
+            low = None if direction == "lower_is_better" else value
+            high = None if direction == "higher_is_better" else value
         return cls(-math.inf if low is None else low, math.inf if high is None else high)
 
     def due(self, begin: float, share: float) -> Wanted:

@@ -10,9 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.forecasts import LEVEL, forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
 from onpace.alerts.overdue import words
+from onpace.alerts.silence_rows import quiet_cells, silence_rows
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import Kpi
@@ -56,9 +58,11 @@ def status_document(evaluation: Evaluation, catalog: Catalog, owner: str | None 
                 "since": _time(alert.active_since),
                 "value": alert.value,
                 "reason": alert.reason,
+                **quiet_cells(alert, evaluation.quiet),
             }
             for alert in sorted(firing, key=lambda alert: (alert.severity != "page", str(alert.active_since)))
         ],
+        "silences": silence_rows(evaluation, catalog, hidden),
         "stale_sources": [{"event_type": name, "reason": reason} for name, reason in evaluation.stale.items()],
         "kpis": status_rows(evaluation, catalog, owner),
     }
@@ -136,6 +140,7 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
             "complete_until": _time(reading.as_of) if reading else None,
             "reason": overdue or "no target",
             "guardrails": "",
+            "forecast": None,
         }
     return cells | {
         "series": dict(status.series),
@@ -154,6 +159,26 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
         "reason": status.reason,
         "baseline": status.baseline,
         "guardrails": guardrail_words(status),
+        "forecast": _forecast(status, evaluation),
+    }
+
+
+def _forecast(status: KpiStatus, evaluation: Evaluation) -> dict[str, Any] | None:
+    forecast = evaluation.forecasts.get(status.key)
+    if forecast is None:
+        return None
+    return {
+        "words": forecast_words(forecast, status),
+        "probability": forecast.probability,
+        "median": forecast.median,
+        "low": forecast.low,
+        "high": forecast.high,
+        "level": LEVEL,
+        "method": forecast.method,
+        "past_periods": forecast.past,
+        "scored_periods": forecast.score.periods,
+        "calibrated": forecast.score.calibrated,
+        "reason": forecast.reason or forecast.score.problem,
     }
 
 

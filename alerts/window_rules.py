@@ -20,7 +20,7 @@ from onpace.config.kpi_entities import Kpi
 from onpace.config.open_time import closed_through
 from onpace.config.rules import AnomalyRule, ChangeRule, WindowRule
 
-__all__ = ["SeriesWindows", "read_windows"]
+__all__ = ["SEASONS", "SEEN", "SLACK", "SeriesWindows", "days_before", "read_windows", "windows_before"]
 
 SEASONS = timedelta(weeks=8)
 """How far back a season is learned from."""
@@ -46,7 +46,8 @@ class SeriesWindows:
     past: Mapping[datetime, float] = field(default_factory=dict)
     """What windows are compared with: complete, seen whole, open, with a value and enough volume; in order."""
     _starts: list[datetime] = field(default_factory=list)
-    _seasons: dict[datetime, Season] = field(default_factory=dict)
+    seasons: dict[datetime, Season] = field(default_factory=dict)
+    """What was learned before a day, if it was already."""
 
     def __post_init__(self) -> None:
         self._starts = list(self.past)
@@ -71,14 +72,14 @@ class SeriesWindows:
         """What is usual in the window, or why that is not known."""
         calendar = self.kpi.calendar
         seasons = rule.method != "xmr" and rule.grain.rank <= Grain.DAY.rank
-        if seasons and self._between(_before(start, SEASONS, calendar), _before(start, SEEN, calendar)):
+        if seasons and self._between(days_before(start, SEASONS, calendar), days_before(start, SEEN, calendar)):
             slot = slot_of(rule.grain, start, calendar)
             place = WEEKDAYS[slot[0]] + (f" at {slot[1]:02}:00" if rule.grain is Grain.HOUR else "")
             usual = self._season(start).usual(slot, rule.sensitivity, f"a {place}")
             return usual or f"too little seen of a {place} in the last 8 weeks to know what is usual"
         if seasons and (rule.method == "seasonal" or rule.grain is Grain.HOUR):
             return "not seen for two weeks yet, which it takes to know what is usual"
-        found = self._between(_windows_before(rule.grain, start, rule.baseline * SLACK, calendar), start)
+        found = self._between(windows_before(rule.grain, start, rule.baseline * SLACK, calendar), start)
         values = [self.past[at] for at in found[-rule.baseline :]]
         if len(values) < MIN_WINDOWS:
             return f"only {len(values)} windows with a value before it, {MIN_WINDOWS} are needed"
@@ -88,25 +89,25 @@ class SeriesWindows:
         """What the weeks before the window's day teach; the same for all windows of a day."""
         calendar = self.kpi.calendar
         day = window_start(Grain.DAY, start, calendar)
-        if day not in self._seasons:
+        if day not in self.seasons:
             seen: dict[Slot, list[float]] = {}
-            for at in self._between(_before(start, SEASONS, calendar), day):
+            for at in self._between(days_before(start, SEASONS, calendar), day):
                 seen.setdefault(slot_of(self.rule.grain, at, calendar), []).append(self.past[at])
-            self._seasons = {day: Season.learned(seen, accumulates=self.accumulates)}
-        return self._seasons[day]
+            self.seasons = {day: Season.learned(seen, accumulates=self.accumulates)}
+        return self.seasons[day]
 
     def _between(self, first: datetime, end: datetime) -> list[datetime]:
         """Starts of usable windows in `[first, end)`."""
         return self._starts[bisect_left(self._starts, first) : bisect_left(self._starts, end)]
 
 
-def _before(start: datetime, back: timedelta, calendar: Calendar) -> datetime:
+def days_before(start: datetime, back: timedelta, calendar: Calendar) -> datetime:
     """The begin of the day that lies so many whole days before that of the window, by the calendar."""
     day = window_start(Grain.DAY, start, calendar).astimezone(calendar.zone)
     return window_start(Grain.DAY, day - back + timedelta(hours=12), calendar)
 
 
-def _windows_before(grain: Grain, start: datetime, count: int, calendar: Calendar) -> datetime:
+def windows_before(grain: Grain, start: datetime, count: int, calendar: Calendar) -> datetime:
     """The start of the window that lies so many before."""
     if grain.step:
         return start - count * grain.step
@@ -179,9 +180,9 @@ def _spans(rule: WindowRule, span: Span, calendar: Calendar) -> Iterator[Span]:
             earlier = {at for window in judged for at in earlier_windows(rule, window, calendar)}
             yield from _stretches(rule.grain, sorted(earlier.union(judged)), calendar)
         case AnomalyRule():
-            back = _windows_before(rule.grain, start, rule.baseline * SLACK, calendar)
+            back = windows_before(rule.grain, start, rule.baseline * SLACK, calendar)
             if rule.grain.rank <= Grain.DAY.rank:
-                back = min(back, _before(start, SEASONS, calendar))
+                back = min(back, days_before(start, SEASONS, calendar))
             yield back, end
         case _:
             yield start, end

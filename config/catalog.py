@@ -13,6 +13,8 @@ from onpace.config.kpi import CumulativeKpi, DerivedKpi, EventType, Objective, R
 from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, streams_of
 from onpace.config.offsets import split_name
 from onpace.config.rules import Channel, Rule
+from onpace.config.scorecard_reports import ScorecardReport
+from onpace.config.silences import Silence
 from onpace.config.terms import finest_grain
 
 __all__ = ["Catalog"]
@@ -20,13 +22,15 @@ __all__ = ["Catalog"]
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Events, KPIs, objectives, channels and rules by name, in file order. References between them hold."""
+    """Events, KPIs, objectives, channels, rules and reports by name, in file order. References between them hold."""
 
     events: dict[str, EventType] = field(default_factory=dict)
     kpis: dict[str, Kpi] = field(default_factory=dict)
     objectives: dict[str, Objective] = field(default_factory=dict)
     channels: dict[str, Channel] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
+    silences: tuple[Silence, ...] = ()
+    reports: dict[str, ScorecardReport] = field(default_factory=dict)
 
     def kpi(self, name: str) -> Kpi:
         """The KPI of that name. Raises UnknownName with a suggestion."""

@@ -1,4 +1,4 @@
-"""What must hold for rules that compare: changes, anomalies and attainment."""
+"""What must hold for rules of each kind: thresholds, changes, anomalies and attainment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,46 @@ from onpace.config.amounts import Amount
 from onpace.config.calendar import Grain
 from onpace.config.kpi import SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, Kpi
-from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule
+from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, ForecastRule, ThresholdRule
 
-__all__ = ["Complaint", "anomaly_problems", "attainment_problems", "change_problems"]
+__all__ = [
+    "Complaint",
+    "anomaly_problems",
+    "attainment_problems",
+    "change_problems",
+    "forecast_problems",
+    "threshold_problems",
+]
+
+MIN_PROBABILITY, MAX_PROBABILITY = 0.2, 0.95
+MIN_CLEAR = 0.1
+"""With the fewest past periods that a probability is given by, it is never below or above these."""
 
 Complaint = tuple[str, str]
 """The key that is wrong ('' for the rule itself) and what is wrong with it."""
+
+
+def threshold_problems(rule: ThresholdRule, kpi: Kpi | None) -> Iterator[Complaint]:
+    """Of a rule with a bound: it has one, can be past it, and its clear condition can hold, beyond where it fires."""
+    if (rule.below is None) == (rule.above is None):
+        yield "", "a threshold needs either below or above"
+        return
+    counts = kpi is not None and _is_count(kpi)
+    if counts and rule.below is not None and rule.below <= 0:
+        yield "below", f"it can never fire: a count is never below {rule.below:g}"
+    clear = rule.clear
+    if clear is None:
+        return
+    if clear.above is not None and clear.below is not None and clear.above >= clear.below:
+        side = f"above: {clear.above:g}" if rule.below is not None else f"below: {clear.below:g}"
+        both = f"no value is above {clear.above:g} and below {clear.below:g}"
+        yield "clear", f"clear can never hold: {both}: write clear: {{{side}}}"
+    elif rule.below is not None and (clear.below is not None or clear.above is None or clear.above < rule.below):
+        yield "", f"clear must be above, and at least {rule.below:g}, as in clear: {{above: {rule.below:g}}}"
+    elif rule.above is not None and (clear.above is not None or clear.below is None or clear.below > rule.above):
+        yield "", f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
+    elif counts and clear.below is not None and clear.below <= 0:
+        yield "clear", f"clear can never hold: a count is never below {clear.below:g}: write more, or leave it out"
 
 
 def change_problems(rule: ChangeRule, kpi: Kpi | None) -> Iterator[Complaint]:
@@ -100,3 +134,15 @@ def attainment_problems(rule: AttainmentRule, kpi: Kpi | None) -> Iterator[Compl
     if kpi.direction == "lower_is_better" and used_up and rule.below is not None:
         usual = "where lower is better, attainment is the share of what is allowed that is used up"
         yield "below", f"{usual}: write above, as in above: 90%"
+
+
+def forecast_problems(rule: ForecastRule) -> Iterator[Complaint]:
+    """Of a rule on the probability to miss a target."""
+    if not MIN_PROBABILITY <= rule.probability <= MAX_PROBABILITY:
+        given, sure = f"probability: {rule.probability * 100:g}%", rule.probability > MAX_PROBABILITY
+        why = "a forecast is never as sure as that" if sure else "most targets are that unsure"
+        yield "probability", f"{given}: {why}: write 20% to 95%, as in probability: 70%"
+    elif rule.clear is not None and rule.clear > rule.probability:
+        yield "clear", f"clear must be at most {rule.probability * 100:g} %, which is where it fires"
+    elif rule.clear is not None and rule.clear < MIN_CLEAR:
+        yield "clear", f"clear: {rule.clear * 100:g}%: a forecast may never be as sure as that: write 10% or more"

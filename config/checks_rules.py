@@ -9,7 +9,14 @@ from urllib.parse import urlsplit
 
 from onpace.config.addresses import UnreadableAddress, can_read_addresses, read_address
 from onpace.config.catalog import Catalog
-from onpace.config.checks_rule_kinds import Complaint, anomaly_problems, attainment_problems, change_problems
+from onpace.config.checks_rule_kinds import (
+    Complaint,
+    anomaly_problems,
+    attainment_problems,
+    change_problems,
+    forecast_problems,
+    threshold_problems,
+)
 from onpace.config.declarations import Declarations
 from onpace.config.errors import did_you_mean
 from onpace.config.kpi_entities import REPORT, Kpi
@@ -19,6 +26,7 @@ from onpace.config.rules import (
     AnomalyRule,
     AttainmentRule,
     ChangeRule,
+    ForecastRule,
     NoDataRule,
     PeriodRule,
     Rule,
@@ -28,6 +36,8 @@ from onpace.config.rules import (
 from onpace.config.yaml_lines import Place
 
 __all__ = ["check_channels", "check_rules"]
+
+PURPOSE = {"pace": "to be on pace for", "attainment": "to attain", "forecast": "to miss"}
 
 
 def check_channels(found: Declarations, report: Report, *, private_webhooks: bool = True) -> None:
@@ -83,8 +93,7 @@ def check_rules(found: Declarations, catalog: Catalog, report: Report) -> None:
         _check_hours(rule, place, subject, report)
         _check_kind(rule, catalog, place, subject, report)
         if isinstance(rule, PeriodRule) and rule.kpi in found.kpis and not _has_targets(found.kpis[rule.kpi].place):
-            purpose = "to attain" if isinstance(rule, AttainmentRule) else "to be on pace for"
-            report.add(place, f"{subject}: kpi '{rule.kpi}' has no targets {purpose}")
+            report.add(place, f"{subject}: kpi '{rule.kpi}' has no targets {PURPOSE[rule.when]}")
         if isinstance(rule, WindowRule) and rule.min_volume and rule.min_volume.kpi not in found.kpis:
             report.unknown(place.at("min_volume", "kpi"), subject, "kpi", rule.min_volume.kpi, found.kpis)
 
@@ -105,13 +114,15 @@ def _check_kind(rule: Rule, catalog: Catalog, place: Place, subject: str, report
 def _kind_problems(rule: Rule, kpi: Kpi | None, catalog: Catalog) -> Iterator[Complaint]:
     match rule:
         case ThresholdRule():
-            yield from (("", message) for message in _bound_problems(rule))
+            yield from threshold_problems(rule, kpi)
         case ChangeRule():
             yield from change_problems(rule, kpi)
         case AnomalyRule():
             yield from anomaly_problems(rule, kpi)
         case AttainmentRule():
             yield from attainment_problems(rule, kpi)
+        case ForecastRule():
+            yield from forecast_problems(rule)
         case NoDataRule() if kpi and rule.after == timedelta(0) and not _only_reported(kpi, catalog):
             wrong = "must be longer than 0s" if "after" in rule.model_fields_set else "is missing, as in after: 2h"
             yield "after", f"after {wrong}"
@@ -120,19 +131,6 @@ def _kind_problems(rule: Rule, kpi: Kpi | None, catalog: Catalog) -> Iterator[Co
 def _only_reported(kpi: Kpi, catalog: Catalog) -> bool:
     """Whether no machine sends what it is made of."""
     return set(catalog.event_types(kpi)) == {REPORT}
-
-
-def _bound_problems(rule: ThresholdRule) -> Iterator[str]:
-    if (rule.below is None) == (rule.above is None):
-        yield "a threshold needs either below or above"
-        return
-    clear = rule.clear
-    if clear is None:
-        return
-    if rule.below is not None and (clear.below is not None or clear.above is None or clear.above < rule.below):
-        yield f"clear must be above, and at least {rule.below:g}, as in clear: {{above: {rule.below:g}}}"
-    if rule.above is not None and (clear.above is not None or clear.below is None or clear.below > rule.above):
-        yield f"clear must be below, and at most {rule.above:g}, as in clear: {{below: {rule.above:g}}}"
 
 
 def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place, subject: str, report: Report) -> None:
@@ -149,6 +147,8 @@ def _check_windows(rule: WindowRule, kpi: Kpi, catalog: Catalog, *, place: Place
             if name not in dimensions:
                 hint = did_you_mean(name, dimensions)
                 report.add(place.at("by", index), f"{subject}: '{name}' is no dimension of kpi '{other.name}'{hint}")
+    if "max_alerts" in rule.model_fields_set and not rule.by:
+        report.add(place.at("max_alerts"), f"{subject}: max_alerts is for rules with `by`: add dimensions, or drop it")
     if volume and volume.calendar.frame != kpi.calendar.frame:
         differs = "follows another time zone" if volume.timezone != kpi.timezone else "has other weeks or fiscal years"
         report.add(place.at("min_volume"), f"{subject}: kpi '{volume.name}' {differs} than '{kpi.name}'")

@@ -33,15 +33,17 @@ from onpace.config.rules import (
     AttainmentRule,
     ChangeRule,
     Channel,
+    ForecastRule,
     NoDataRule,
     PaceRule,
     Rule,
     ThresholdRule,
 )
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.uses import Uses
 from onpace.config.yaml_lines import Document, Place
 
-__all__ = ["Declarations", "Declared", "Defaults", "collect"]
+__all__ = ["Declarations", "Declared", "Defaults", "SilencesOfFile", "collect"]
 
 M = TypeVar("M")
 
@@ -61,10 +63,10 @@ RULE_KINDS: dict[str, type[Rule]] = {
     "anomaly": AnomalyRule,
     "pace": PaceRule,
     "attainment": AttainmentRule,
+    "forecast": ForecastRule,
     "no_data": NoDataRule,
 }
-PLANNED_RULE_KINDS = ("forecast",)
-SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules")
+SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules", "reports")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
     **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
@@ -96,6 +98,15 @@ class Declared(Generic[M]):
 
 
 @dataclass(frozen=True, slots=True)
+class SilencesOfFile:
+    """What a file has under `silences`, as it is there, and the zone of times in it that name none."""
+
+    content: Any
+    place: Place
+    timezone: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Declarations:
     """Everything that the files declare, by name, in file order."""
 
@@ -105,8 +116,10 @@ class Declarations:
     kpis: dict[str, Declared[Kpi]] = field(default_factory=dict)
     channels: dict[str, Declared[Channel]] = field(default_factory=dict)
     rules: dict[str, Declared[Rule]] = field(default_factory=dict)
+    reports: dict[str, Declared[ScorecardReport]] = field(default_factory=dict)
     waivers: list[Declared[Waiver]] = field(default_factory=list)
     """Those for a whole file, each in the file it is for."""
+    silences: list[SilencesOfFile] = field(default_factory=list)
 
 
 def collect(documents: list[Document], environment: Mapping[str, str], report: Report) -> Declarations:
@@ -125,6 +138,7 @@ def collect(documents: list[Document], environment: Mapping[str, str], report: R
             or Defaults()
         )
         found.waivers.extend(_waivers(content.get("waive"), top.at("waive"), report))
+        found.silences.append(SilencesOfFile(content.get("silences"), top.at("silences"), defaults.timezone))
         builder = _Builder(found, defaults, environment, report)
         for name, spec, place in _named(content.get("events"), top.at("events"), report):
             builder.event(name, spec, place)
@@ -162,7 +176,7 @@ def _check_top(content: dict[str, Any], top: Place, report: Report) -> None:
         report.add(top, "'version' is missing: write 'version: 1' at the top")
     elif content["version"] is True or content["version"] != 1:
         report.add(top.at("version"), f"version {content['version']} is not known: this OnPace reads version 1")
-    known = ("version", "defaults", "waive", *SECTIONS)
+    known = ("version", "defaults", "waive", "silences", *SECTIONS)
     for key, value in content.items():
         if key not in known:
             hint = did_you_mean(key, known) or f" (known are {', '.join(known)})"
@@ -230,6 +244,7 @@ class _Builder:
             "kpis": kpi,
             "channels": self.channel,
             "rules": self.rule,
+            "reports": self.scorecard_report,
         }
 
     def kpi_or_use(self, name: str, spec: dict[str, Any], place: Place, uses: Uses) -> None:
@@ -283,7 +298,7 @@ class _Builder:
         model = KPI_TYPES.get(kind) if isinstance(kind, str) else None
         built: Kpi | None = None
         if model is None:
-            self._refuse(place.at("type"), f"{subject}: type", kind, (), KPI_TYPES)
+            self._refuse(place.at("type"), f"{subject}: type", kind, KPI_TYPES)
         else:
             content = _only_known(model, spec, place, subject, self.report)
             _drop_unjudged_targets(content)
@@ -303,17 +318,18 @@ class _Builder:
         elif kind is None:
             self.report.add(place, f"{subject}: 'when' is missing: one of {', '.join(RULE_KINDS)}")
         else:
-            self._refuse(place.at("when"), f"{subject}: when", kind, PLANNED_RULE_KINDS, RULE_KINDS)
+            self._refuse(place.at("when"), f"{subject}: when", kind, RULE_KINDS)
         self._declare(self.found.rules, name, place, subject, built)
 
-    def _refuse(
-        self, place: Place, subject: str, kind: object, planned: tuple[str, ...], supported: Mapping[str, object]
-    ) -> None:
-        if kind in planned:
-            self.report.add(place, f"{subject} '{kind}' is not supported yet; supported are {', '.join(supported)}")
-        else:
-            hint = did_you_mean(str(kind), supported) or f" (known are {', '.join(supported)})"
-            self.report.add(place, f"{subject} '{kind}' is not known{hint}")
+    def scorecard_report(self, name: str, spec: dict[str, Any], place: Place) -> None:
+        subject = f"report '{name}'"
+        zone = {"timezone": self.defaults.timezone} if self.defaults.timezone else {}
+        model = self.report.build(ScorecardReport, zone | spec, place=place, subject=subject)
+        self._declare(self.found.reports, name, place, subject, model)
+
+    def _refuse(self, place: Place, subject: str, kind: object, supported: Mapping[str, object]) -> None:
+        hint = did_you_mean(str(kind), supported) or f" (known are {', '.join(supported)})"
+        self.report.add(place, f"{subject} '{kind}' is not known{hint}")
 
     def _declare(self, section: dict[str, Declared[M]], name: str, place: Place, subject: str, model: M | None) -> None:
         if name in section:

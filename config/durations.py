@@ -17,6 +17,8 @@ _PATTERN = re.compile(r"(\d+)(s|min|h|d|w)")
 def parse_duration(text: str) -> timedelta:
     """`'10min'` -> ten minutes. Raises ValueError with the accepted units."""
     match = _PATTERN.fullmatch(text.strip())
+    if not match and (negative := _PATTERN.fullmatch(text.strip().removeprefix("-"))):
+        raise ValueError(f"'{text}' is negative: a duration is 0s or longer, as in {negative[0]}")
     if not match:
         hint = " (write 'min' for minutes)" if re.fullmatch(r"\d+m", text.strip()) else ""
         raise ValueError(f"'{text}' is not a duration: write a whole number and s, min, h, d or w, as in 10min{hint}")

@@ -13,7 +13,9 @@ from onpace.config.checks_events import check_events
 from onpace.config.checks_kpis import check_kpis
 from onpace.config.checks_objectives import check_objectives
 from onpace.config.checks_owners import check_owners
+from onpace.config.checks_reports import check_reports
 from onpace.config.checks_rules import check_channels, check_rules
+from onpace.config.checks_silences import check_silences
 from onpace.config.checks_waivers import check_waivers
 from onpace.config.declarations import Declarations, Declared, collect
 from onpace.config.errors import ConfigError, Problem
@@ -84,13 +86,17 @@ def _assemble(found: Declarations, report: Report) -> Catalog:
     check_fiscal_objectives(found, sound.kpis, report)
     check_rules(found, sound, report)
     check_owners(found, report)
+    check_reports(found, sound, report)
     check_waivers(found, report)
+    channels, rules = _models(found.channels), _models(found.rules)
     return Catalog(
         events=with_reports(events, kpis.values()),
         kpis=kpis,
         objectives=_models(found.objectives),
-        channels=_models(found.channels),
-        rules=_models(found.rules),
+        channels=channels,
+        rules=rules,
+        reports=_models(found.reports),
+        silences=check_silences(found, Catalog(kpis=kpis, channels=channels, rules=rules), report),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ChangeRule",
     "Channel",
     "Clear",
+    "ForecastRule",
     "MinVolume",
     "NoDataRule",
     "PaceRule",
@@ -46,6 +47,10 @@ Share = Annotated[
     Field(ge=0, le=1),
     WithJsonSchema({"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": r"^\d+(\.\d+)?\s*%$"}),
 ]
+
+
+MAX_ALERTS = 20
+"""Of so many series of a rule people are told unless it says otherwise."""
 
 
 class Channel(Model):
@@ -103,6 +108,8 @@ class ThresholdRule(RuleCommon):
     clear: Clear | None = None
     grain: Grain = Grain.HOUR
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -119,6 +126,8 @@ class ChangeRule(RuleCommon):
     """So much, in the KPI's unit, the difference must be as well."""
     grain: Grain = Grain.DAY
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -137,6 +146,8 @@ class AnomalyRule(RuleCommon):
     """So much, in the KPI's unit, the value must be off as well."""
     grain: Grain = Grain.DAY
     by: tuple[Name, ...] = ()
+    max_alerts: int = Field(default=MAX_ALERTS, ge=1, le=1000, strict=True)
+    """People are told of so many series at a time, the worst first."""
     min_volume: MinVolume | None = None
 
 
@@ -161,6 +172,18 @@ class AttainmentRule(RuleCommon):
     """Share of the period that must have passed before the rule speaks."""
 
 
+class ForecastRule(RuleCommon):
+    """Fires when the KPI will probably miss its target at the end of the period."""
+
+    when: Literal["forecast"]
+    probability: Percentage = 0.7
+    """Of a miss, from which on it fires."""
+    clear: Percentage | None = None
+    """The probability at which it ends; 10 points less by default."""
+    after: Share = 0.0
+    """Share of the period that must have passed before the rule speaks."""
+
+
 class NoDataRule(RuleCommon):
     """Fires when no event of the KPI's inputs has arrived for `after`, or a reported value is overdue."""
 
@@ -172,7 +195,7 @@ class NoDataRule(RuleCommon):
 WindowRule = ThresholdRule | ChangeRule | AnomalyRule
 """Rules that look at each complete window of a grain, per series."""
 
-PeriodRule = PaceRule | AttainmentRule
+PeriodRule = PaceRule | AttainmentRule | ForecastRule
 """Rules that look at targets in their periods."""
 
 Rule = WindowRule | PeriodRule | NoDataRule

@@ -24,6 +24,8 @@ from onpace.config.kpi import (
 from onpace.config.kpi_entities import BalanceKpi, ConversionKpi, ReportedKpi, RetentionKpi
 from onpace.config.rule_tests import SuiteFile
 from onpace.config.rules import Channel, Rule
+from onpace.config.scorecard_reports import ScorecardReport
+from onpace.config.silences import PlannedSilence
 from onpace.config.uses_schema import LibraryKpi
 
 __all__ = ["kpi_file_schema", "rule_test_schema"]
@@ -70,6 +72,8 @@ class _File(Model):
     kpis: tuple[LibraryKpi | _OfEvents | RatioKpi | DerivedKpi | CumulativeKpi | ReportedKpi, ...] | None = None
     channels: tuple[Channel, ...] | None = None
     rules: tuple[Rule, ...] | None = None
+    silences: tuple[PlannedSilence, ...] | None = None
+    reports: tuple[ScorecardReport, ...] | None = None
     waive: tuple[Waiver, ...] | None = None
 
 

@@ -23,8 +23,10 @@ from onpace.deploy import (
     cli_rebuild,
     cli_report,
     cli_scorecard,
+    cli_silences,
     cli_test,
     cli_topics,
+    cli_why,
 )
 from onpace.deploy.cli_options import Backfill, Data, Kpis, Port, events_file, settings_with
 from onpace.deploy.stores import catalog_of
@@ -63,7 +65,9 @@ def app_of(restore: Callable[[], object]) -> typer.Typer:
     cli_project.add_to(app)
     cli_rebuild.add_to(app)
     cli_report.add_to(app)
+    cli_silences.add_to(app)
     cli_topics.add_to(app)
+    cli_why.add_to(app)
     cli_backtest.add_to(app)
     cli_test.add_to(app)
     return app

@@ -166,6 +166,7 @@ def status(
     with open_store(settings, catalog) as store:
         from prometheus_client import CollectorRegistry
 
+        from onpace.alerts.silence_rows import quiet_lines
         from onpace.alerts.status_page import overdue_lines, status_document, status_table
         from onpace.deploy.wiring import AlertPart
 
@@ -174,7 +175,7 @@ def status(
         print(json.dumps(status_document(evaluation, catalog, owner), indent=1, ensure_ascii=False))
     else:
         console().print(status_table(evaluation, catalog, owner))
-        for line in overdue_lines(evaluation, catalog, owner):
+        for line in (*overdue_lines(evaluation, catalog, owner), *quiet_lines(evaluation, catalog, owner)):
             typer.echo(line)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
 
     from onpace.config.settings import Settings
 
-__all__ = ["Backfill", "Data", "Kpis", "Owner", "Port", "console", "events_file", "instant", "settings_with"]
+__all__ = [
+    "Backfill",
+    "Data",
+    "Kpis",
+    "Owner",
+    "Port",
+    "TextFormat",
+    "console",
+    "events_file",
+    "instant",
+    "settings_with",
+]
 
 Data = Annotated[
     Path | None, typer.Option(help="Data folder of the embedded engine. [default: onpace-data]", show_default=False)
@@ -45,6 +57,14 @@ Backfill = Annotated[
 Port = Annotated[
     int | None, typer.Option(min=0, max=65535, help="Port to listen on. [default: 8080]", show_default=False)
 ]
+
+
+class TextFormat(StrEnum):
+    """How sentences are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
 
 WIDE = 400
 """Columns of a table that is not printed on a terminal: whatever reads it wants all of it."""

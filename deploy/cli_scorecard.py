@@ -11,6 +11,7 @@ import typer
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError, did_you_mean
 from onpace.deploy.cli_options import Data, Kpis, Owner, console, settings_with
+from onpace.deploy.cli_reports import print_report
 from onpace.deploy.stores import catalog_of, open_store
 
 if TYPE_CHECKING:
@@ -41,12 +42,24 @@ def scorecard(
     owner: Owner = None,
     team: Annotated[str | None, typer.Option(help="Only what is this team's.", show_default=False)] = None,
     format: Annotated[CardFormat, typer.Option(help="How to print.")] = CardFormat.TABLE,
+    report: Annotated[
+        str | None,
+        typer.Option(help="Print this report of the KPI files, as it would be sent now.", show_default=False),
+    ] = None,
+    send: Annotated[bool, typer.Option("--send", help="With --report: send it to its channels as well.")] = False,
     data: Data = None,
     kpis: Kpis = None,
 ) -> None:
     """Print objectives and KPIs by perspective: progress, value, target, attainment, status and trend."""
     settings = settings_with(data=data, kpis=kpis)
     catalog = catalog_of(settings)
+    if report is not None:
+        if period or owner or team:
+            raise OnPaceError("--report: its period, owner and team are in the KPI files: leave the options out")
+        print_report(settings, catalog, report, send=send, form=format.value)
+        return
+    if send:
+        raise OnPaceError("--send needs --report NAME: a report says whom it is sent to")
     for name, given in (("owner", owner), ("team", team)):
         _check(name, given, catalog)
     asked = _period(period) if period else None

@@ -17,8 +17,11 @@ from onpace.config.settings import KafkaSettings, Settings
 from onpace.deploy.data_folder import DataFolder
 from onpace.deploy.reloading import LiveCatalog
 from onpace.deploy.running import at_end, background, in_thread, run, until_failed
+from onpace.deploy.silence_router import silence_router
+from onpace.deploy.silencing import desk_over
 from onpace.deploy.sockets import web_socket
-from onpace.deploy.stack import adopters, alerting, evaluate_for_ever, start_processor, start_store
+from onpace.deploy.stack import adopters, alerting, election_of, evaluate_for_ever, start_processor, start_store
+from onpace.deploy.stores import now
 from onpace.deploy.web import WebServer, close_submitter, web_app
 from onpace.deploy.wiring import AlertPart
 from onpace.ingest.gateway import EventSubmitter, gateway_router
@@ -73,11 +76,13 @@ def run_alert(settings: Settings, catalog: Catalog) -> None:
         _hold_folder(held, settings)
         web = held.enter_context(web_socket(settings.web))
         store = await start_store(held, settings, catalog)
+        election = election_of(held, settings)
         alerts = alerting(held, settings, catalog, store, registry)
-        engine = background(held, evaluate_for_ever(alerts, settings.engine.interval), "engine")
+        engine = background(held, evaluate_for_ever(alerts, election, settings.engine.interval), "engine")
         live = LiveCatalog(settings, catalog, registry)
         following = background(held, live.follow(*adopters(settings, store, None, alerts)), "KPI files")
-        await _serve(held, WebServer(_app(registry, [], alerts), web), [engine, following])
+        silences = silence_router(desk_over(store, lambda: alerts.catalog), now)
+        await _serve(held, WebServer(_app(registry, [silences], alerts), web), [engine, following])
 
     run(main)
 

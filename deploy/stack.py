@@ -19,12 +19,13 @@ from onpace.config.settings import KafkaSettings, Settings
 from onpace.deploy.reloading import Adopt
 from onpace.deploy.running import at_end, background, in_thread, until_available
 from onpace.deploy.sockets import listening_socket
-from onpace.deploy.stores import now, prepare_store
+from onpace.deploy.stores import prepare_store
 from onpace.deploy.wiring import AlertPart, dead_letter_topic, worker_of
 from onpace.ingest.embedded_broker import EmbeddedBroker
 from onpace.ingest.producer import EventProducer
 from onpace.ingest.topics import ensure_topics, wait_for_broker
 from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.election import Alone, Election, KafkaElection
 from onpace.processors.worker import Worker
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "adopters",
     "alerting",
     "close_producer",
+    "election_of",
     "evaluate_for_ever",
     "start_broker",
     "start_processor",
@@ -46,6 +48,9 @@ PATIENCE_SECONDS = 30.0
 
 LETTERS_TIMEOUT = timedelta(seconds=5)
 """A flush waits for the dead-letter topic no longer than this."""
+
+STAND_BY_PAUSE = timedelta(seconds=1)
+"""How often an engine that stands by looks whether it has been elected."""
 
 BROKER_HOST, BROKER_PORT = "127.0.0.1", 9092
 
@@ -160,24 +165,33 @@ def close_producer(producer: EventProducer) -> None:
 def alerting(
     held: AsyncExitStack, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry
 ) -> AlertPart:
-    """The alert engine, with its notifications under way until the end."""
+    """The alert engine; its notifications are under way, while it leads, until the end."""
     check_apprise(catalog.channels.values())
     alerts = AlertPart(settings, catalog, store, registry)
-    at_end(held, lambda: alerts.dispatcher.stop(1.0))
-    alerts.dispatcher.start()
+    at_end(held, alerts.stand_by)
     return alerts
 
 
-async def evaluate_for_ever(alerts: AlertPart, interval: timedelta) -> None:
-    """Evaluate every `interval` and after every change; a store that is away is tried again the next time."""
+def election_of(held: AsyncExitStack, settings: Settings) -> Election:
+    """Which engine evaluates. Where a data folder is held by this process, or no Kafka is named, it is this one."""
+    if settings.clickhouse.url is None or settings.kafka.bootstrap is None:
+        return Alone()
+    election = KafkaElection(settings.kafka, "engine")
+    background(held, election.run(), "election")
+    return election
+
+
+async def evaluate_for_ever(alerts: AlertPart, election: Election, interval: timedelta) -> None:
+    """Evaluate every `interval` and after every change, or stand by; a store that is away is tried again next time."""
     while True:
         alerts.changed.clear()
         try:
-            await in_thread(lambda: alerts.engine.evaluate(now(), notify=True))
+            await in_thread(lambda: alerts.turn(election.won))
         except StoreUnavailable as exc:
             log.warning("not evaluated", reason=str(exc))
+        pause = min(interval, STAND_BY_PAUSE) if alerts.standing_by else interval
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(alerts.changed.wait(), interval.total_seconds())
+            await asyncio.wait_for(alerts.changed.wait(), pause.total_seconds())
 
 
 def adopters(settings: Settings, store: ClickHouse, worker: Worker | None, alerts: AlertPart | None) -> list[Adopt]:

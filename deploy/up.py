@@ -22,8 +22,18 @@ from onpace.deploy.demo import run_shop
 from onpace.deploy.reloading import LiveCatalog
 from onpace.deploy.replaying import Totals, feed_file, totals
 from onpace.deploy.running import at_end, background, in_thread, run, until_failed
+from onpace.deploy.silence_router import silence_router
+from onpace.deploy.silencing import desk_over
 from onpace.deploy.sockets import clickhouse_socket, web_socket
-from onpace.deploy.stack import Stack, adopters, alerting, close_producer, evaluate_for_ever, start_processor
+from onpace.deploy.stack import (
+    Stack,
+    adopters,
+    alerting,
+    close_producer,
+    election_of,
+    evaluate_for_ever,
+    start_processor,
+)
 from onpace.deploy.stores import now
 from onpace.deploy.web import WebServer, close_submitter, dead_letter_router, web_app
 from onpace.deploy.wiring import AlertPart
@@ -79,6 +89,7 @@ def up(
             service = await in_thread(ClickHouseHttp, settings.data, settings.clickhouse.database, sql)
             at_end(held, service.close)
             clickhouse = service.url
+        election = election_of(held, settings)
         alerts = alerting(held, stack.settings, catalog, stack.store, registry)
         live = LiveCatalog(settings, catalog, registry)
         server = WebServer(_app(held, stack, live, registry, alerts), web)
@@ -86,7 +97,7 @@ def up(
         await server.start()
         urls = Urls(server.url, clickhouse, stack.settings.kafka.bootstrap or "")
         folder.publish(clickhouse=urls.clickhouse, web=urls.web, kafka=urls.kafka)
-        tasks = [background(held, evaluate_for_ever(alerts, settings.engine.interval), "engine")]
+        tasks = [background(held, evaluate_for_ever(alerts, election, settings.engine.interval), "engine")]
         following = live.follow(*adopters(stack.settings, stack.store, stack.worker, alerts))
         tasks.append(background(held, following, "KPI files"))
         if demo:
@@ -135,6 +146,7 @@ def _app(
     submitter = EventSubmitter.connect(stack.settings.kafka)
     at_end(held, lambda: close_submitter(submitter))
     routers = [gateway_router(submitter, lambda: live.current, registry), dead_letter_router(DeadLetters(stack.store))]
+    routers.append(silence_router(desk_over(stack.store, lambda: alerts.catalog), now))
     return web_app(registry, alerts=alerts, routers=routers, healthy=stack.failure)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import structlog
 import uvicorn
@@ -20,6 +19,7 @@ from onpace.config.calendar import Period
 from onpace.config.errors import OnPaceError, StoreUnavailable
 from onpace.deploy.dead_letters import DeadLetters, Place
 from onpace.deploy.sockets import url_of
+from onpace.deploy.web_why import why_router
 from onpace.deploy.wiring import AlertPart, version
 from onpace.ingest.gateway import EventSubmitter
 
@@ -55,6 +55,7 @@ def web_app(
 
     if alerts is not None:
         _add_status(app, alerts)
+        app.include_router(why_router(alerts))
     for router in routers:
         app.include_router(router)
     return app
@@ -66,12 +67,15 @@ def _add_status(app: FastAPI, alerts: AlertPart) -> None:
         return HTMLResponse(status_page())
 
     @app.get("/api/status", tags=["status"])
-    def status() -> dict[str, Any]:
+    def status() -> JSONResponse:
         """Every KPI with value, target, gap and status, its leading indicators, and what fires."""
-        latest = alerts.engine.latest
+        try:
+            latest = alerts.shown()
+        except StoreUnavailable as exc:
+            return JSONResponse({"error": str(exc)}, 503)
         if latest is None:
-            return {"now": None, "alerts": [], "stale_sources": [], "kpis": []}
-        return status_document(latest, alerts.catalog)
+            return JSONResponse({"now": None, "alerts": [], "stale_sources": [], "kpis": []})
+        return JSONResponse(status_document(latest, alerts.catalog) | {"standing_by": alerts.standing_by})
 
     @app.get("/api/scorecard", tags=["status"])
     def scorecard(period: str | None = None, team: str | None = None) -> JSONResponse:
@@ -79,10 +83,10 @@ def _add_status(app: FastAPI, alerts: AlertPart) -> None:
 
         What is individual is not in it. 422 for a period that is none or has not begun, 503 while nothing is known.
         """
-        latest = alerts.engine.latest
-        if latest is None:
-            return JSONResponse({"error": "nothing has been evaluated yet"}, 503)
         try:
+            latest = alerts.shown()
+            if latest is None:
+                return JSONResponse({"error": "nothing has been evaluated yet"}, 503)
             asked = Period.parse(period) if period else None
             return JSONResponse(scorecard_document(alerts.scorecard(latest, asked, team=team)))
         except StoreUnavailable as exc:

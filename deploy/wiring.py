@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed
 from time import monotonic
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
+import structlog
 from prometheus_client import CollectorRegistry
 
+from onpace.alerts.alert_log import ClickHouseAlertLog
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.explaining import Explainer, Question
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
+from onpace.alerts.report_log import ClickHouseReportLog
+from onpace.alerts.report_text import ReportText
+from onpace.alerts.reporter import Reporter
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
-from onpace.alerts.senders import senders_for
+from onpace.alerts.senders import Sender, senders_for
+from onpace.alerts.silence_store import ClickHouseSilences
 from onpace.alerts.staleness import Patience
+from onpace.alerts.terms import Terms
+from onpace.alerts.why import Explanation
 from onpace.config.calendar import Calendar, Grain, Period, period_containing
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError
+from onpace.config.scorecard_reports import ScorecardReport
 from onpace.config.settings import Settings
 from onpace.deploy.stores import now
 from onpace.ingest.deadletters import DeadLetter
@@ -40,6 +52,11 @@ from onpace.processors.worker import Worker
 from onpace.processors.writer import StoreWriter
 
 __all__ = ["AlertPart", "dead_letter_topic", "version", "worker_of"]
+
+log = structlog.get_logger(__name__)
+
+SHOWN_FOR = timedelta(seconds=10)
+"""So old may be what a stand-by shows."""
 
 DeadLetterTopic = Callable[[Sequence[DeadLetter]], None]
 
@@ -121,47 +138,109 @@ def _crash_point(place: str | None) -> Callable[[str], None]:
 
 
 class AlertPart:
-    """The alert engine with its reader, history and notifiers."""
+    """The alert engine with its reader, history and notifiers. It stands by until its first `turn` that it leads."""
 
     def __init__(self, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry) -> None:
-        metrics = EngineMetrics(registry, version())
-        self.dispatcher = Dispatcher(
-            senders_for(catalog.channels.values(), private_webhooks=settings.engine.private_webhooks),
-            ClickHouseOutbox(store),
-            clock=now,
-            resend=settings.engine.resend,
-            metrics=metrics,
-        )
+        self._settings = settings.engine
         self._store = store
-        self._metrics = metrics
-        self._private_webhooks = settings.engine.private_webhooks
-        self._patience = Patience(settings.engine.behind, settings.engine.pipeline_hold)
+        self._metrics = EngineMetrics(registry, version())
+        self._terms = Terms(store, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
+        self._lost: int | None = None
+        """The election after which another engine took over, although this one had won it."""
+        self._shown: Evaluation | None = None
+        self.standing_by = True
         self.changed = asyncio.Event()
         """Set when there is something to evaluate at once."""
         self.catalog = catalog
-        self._make_engine()
+        self.dispatcher = self._new_dispatcher()
+        self.reader, self.engine = self._new_engine()
         registry.register(KpiCollector(lambda: self.catalog, lambda: self.engine.latest))
+
+    def turn(self, won: int | None) -> None:
+        """Evaluate, if this process has `won` an election and nobody has taken over since; else stand by.
+
+        Raises StoreUnavailable, and may then be repeated.
+        """
+        if won is not None and not self.standing_by and not self._terms.holds():
+            self._lost = won
+            log.warning("another engine has taken over: this one stands by", engine=self._terms.holder())
+        if won is None or won == self._lost:
+            self.stand_by()
+            return
+        if self.standing_by:
+            self._take_over()
+        self.engine.evaluate(now(), notify=True)
+
+    def _take_over(self) -> None:
+        """Go on where the last engine stopped: what is known of the past is in the store."""
+        self._terms.begin(now())
+        self.reader, self.engine = self._new_engine()
+        self.dispatcher.start()
+        self.standing_by = False
+        self._metrics.leader.set(1)
+
+    def stand_by(self) -> None:
+        """Notify nobody and expose nothing of the KPIs. What was not delivered stays in the outbox."""
+        if self.standing_by:
+            return
+        self.dispatcher.stop(1.0)
+        self.dispatcher = self._new_dispatcher()
+        self.reader, self.engine = self._new_engine()
+        self.standing_by = True
+        self._metrics.leader.set(0)
+
+    def shown(self) -> Evaluation | None:
+        """The latest evaluation; on a stand-by what it would find, seconds old at most. Raises StoreUnavailable."""
+        if not self.standing_by:
+            return self.engine.latest
+        if self._shown is None or now() - self._shown.now > SHOWN_FOR:
+            _, engine = self._new_engine()
+            self._shown = engine.preview(now())
+        return self._shown
 
     def adopt(self, catalog: Catalog) -> None:
         """Judge other KPIs and rules from the next evaluation on. Raises StoreUnavailable, and may then be repeated."""
         if catalog.channels != self.catalog.channels:
-            self.dispatcher.serve(senders_for(catalog.channels.values(), private_webhooks=self._private_webhooks))
+            self.dispatcher.serve(self._senders(catalog))
         self.catalog = catalog
-        self._make_engine()
+        self._shown = None
+        self.reader, self.engine = self._new_engine()
 
-    def _make_engine(self) -> None:
+    def _senders(self, catalog: Catalog) -> dict[str, Sender]:
+        return senders_for(catalog.channels.values(), private_webhooks=self._settings.private_webhooks)
+
+    def _new_dispatcher(self) -> Dispatcher:
+        return Dispatcher(
+            self._senders(self.catalog),
+            ClickHouseOutbox(self._store),
+            clock=now,
+            resend=self._settings.resend,
+            metrics=self._metrics,
+        )
+
+    def _new_engine(self) -> tuple[Reader, Engine]:
         """What an engine knows of the past is in the store."""
-        self.reader = Reader(self._store, self.catalog)
-        history = ClickHouseHistory(self._store)
-        self.engine = Engine(
+        reader = Reader(self._store, self.catalog)
+        engine = Engine(
             self.catalog,
-            self.reader,
-            history,
+            reader,
+            ClickHouseHistory(self._store),
             self.dispatcher,
             metrics=self._metrics,
-            patience=self._patience,
+            patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
+            reporter=self._reporter(reader),
         )
+        return reader, engine
+
+    def _reporter(self, reader: Reader) -> Reporter:
+        history, made = ClickHouseHistory(self._store), ClickHouseReportLog(self._store)
+        return Reporter(self.catalog, reader, history, made, self.dispatcher)
+
+    def report(self, plan: ScorecardReport, found: Evaluation) -> ReportText:
+        """What the report would say as of the evaluation. Raises StoreUnavailable."""
+        return self._reporter(Reader(self._store, self.catalog)).write(plan, found)
 
     def preview(self) -> Evaluation:
         """What an evaluation would find now; or, where the input was declared finished, as of its end."""
@@ -169,6 +248,25 @@ class AlertPart:
         if ends:
             return self.engine.preview(self.replay_now(max(ends)), live=False)
         return self.engine.preview(now())
+
+    def explain(self, rule: str, at: datetime | None, series: Mapping[str, str], period: Period | None) -> Explanation:
+        """Why the rule's alerts were as they were at `at`, by default now; read beside whatever the engine does.
+
+        Raises OnPaceError for what the rule does not have or is yet to come, and StoreUnavailable.
+        """
+        reader = Reader(self._store, self.catalog)
+        ends = [source.input_end for source in reader.sources().values() if source.input_end]
+        present = self.replay_now(max(ends)) if ends else now()
+        explainer = Explainer(
+            self.catalog,
+            reader,
+            ClickHouseHistory(self._store),
+            ClickHouseAlertLog(self._store),
+            patience=Patience(self._settings.behind, self._settings.pipeline_hold),
+            reports=Reports(self._store, self.catalog),
+            silences=ClickHouseSilences(self._store),
+        )
+        return explainer.explain(Question(rule, at or present, present, series, period, live=not ends))
 
     def scorecard(
         self, found: Evaluation, period: Period | None, owner: str | None = None, team: str | None = None

@@ -86,18 +86,31 @@ def leaf_dimensions(leaf: Leaf, dims: Sequence[str]) -> str:
     """A SELECT with every combination of the dimensions `dims` that the leaf's rows have, perhaps more than once."""
     if isinstance(leaf, ConversionKpi | BalanceKpi):  # each of their events has its row
         return fact_dimensions(leaf, dims)
+    if isinstance(
+        leaf, SimpleKpi
+    ):  # older revisions of a row have the same ones: no need for FINAL, which takes longer
+        return f"SELECT {', '.join(_places(leaf, dims))} FROM (SELECT DISTINCT dims {_counted(leaf, '')})"
     return leaf_rows(leaf, dims, "1")
 
 
 def _simple_rows(leaf: SimpleKpi, dims: Sequence[str], condition: str) -> str:
-    distinct = leaf.agg == "count_distinct"
+    selected = ", ".join(["window_start", "revision", *columns_of(leaf), *_places(leaf, dims)])
+    final = "" if leaf.agg == "count_distinct" else " FINAL"
+    return f"SELECT {selected}\n    {_counted(leaf, final)} AND ({condition})"
+
+
+def _places(leaf: SimpleKpi, dims: Sequence[str]) -> list[str]:
     order = list(leaf.dimensions)
-    places = [f"JSONExtract(dims, {order.index(name) + 1}, 'Nullable(String)') AS {inner(name)}" for name in dims]
-    selected = ", ".join(["window_start", "revision", *columns_of(leaf), *places])
-    held = "" if distinct else f"\n      AND {_held(leaf)}"
+    return [f"JSONExtract(dims, {order.index(name) + 1}, 'Nullable(String)') AS {inner(name)}" for name in dims]
+
+
+def _counted(leaf: SimpleKpi, final: str) -> str:
+    """Everything of a SELECT but its columns, of the rows that count for a leaf."""
+    distinct = leaf.agg == "count_distinct"
+    held = "" if distinct else f" AND {_held(leaf)}"
     return (
-        f"SELECT {selected}\n    FROM {'partials_distinct' if distinct else 'partials FINAL'}\n"
-        f"    WHERE kpi = {quoted(leaf.name)} AND definition = {leaf.definition} AND ({condition}){held}"
+        f"FROM {'partials_distinct' if distinct else 'partials'}{final}\n"
+        f"    WHERE kpi = {quoted(leaf.name)} AND definition = {leaf.definition}{held}"
     )
 
 

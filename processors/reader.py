@@ -19,6 +19,7 @@ from onpace.processors.extents import Extent, begun_sql, first_of_stream, leaf_r
 from onpace.processors.placing import Placement, Spans, Windows
 from onpace.processors.report_sql import reported_since, reported_until
 from onpace.processors.sql import dimension_select, merged_select
+from onpace.processors.window_tables import Placed, WindowTable, arrays_select, fill_table, placed_in, placed_points
 from onpace.processors.windows import LATEST_US
 from onpace.processors.writer import EPOCH
 
@@ -210,6 +211,32 @@ class Reader:
             dims: sorted(points, key=lambda point: point.window_start)
             for dims, points in sorted(result.items(), key=_order)
         }
+
+    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
+        """The complete windows of `grain` that begin in any of the spans (in order, apart, at edges of windows), filled
+        in like those of `series`, in one query and a second one for series without events there."""
+        found = self._catalog.kpi(kpi)
+        self._check_dimensions(found, by)
+        extent = self._extent(found)  # before the values, as in `series`
+        empty = [one for span in spans for one in self._empty_points(found, grain, *span, extent=extent)]
+        starts = [one.window_start for one in empty]
+        if not starts:
+            return fill_table([], [], empty=None)
+        placed = self._placed_arrays(found, grain, spans, by)
+        nothing = self._empty_value(found)
+        known = self._known_series(found, by, None) if by and nothing is not None else [] if by else [()]
+        return fill_table(placed, starts, empty=nothing, known=known)
+
+    def _placed_arrays(self, kpi: Kpi, grain: Grain, spans: Sequence[Span], by: Sequence[str]) -> list[Placed]:
+        if not any(term.steps for term in terms_of(self._catalog, kpi)):
+            between = " OR ".join(f"({_between(*map(_seconds, span))})" for span in spans)
+            select = merged_select(self._catalog, kpi, Windows(grain, kpi.calendar, "", between), by)
+            return placed_in(self._store.query_arrow(arrays_select(select, by)), by)
+        points: dict[tuple[str | None, ...], list[tuple[datetime, float | None]]] = {}
+        for span in spans:
+            for at, *rest in self._placed(kpi, grain, span, by, None):
+                points.setdefault(tuple(rest[: len(by)]), []).append((at, rest[len(by)]))
+        return placed_points(points)
 
     def _points(
         self,

@@ -15,17 +15,16 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import faust
 import structlog
 from faust.types import TP
-from yarl import URL
 
 from onpace.config.catalog import Catalog
 from onpace.config.errors import BrokerUnavailable, OnPaceError, StoreUnavailable
 from onpace.config.settings import KafkaSettings, ProcessorSettings
 from onpace.ingest.deadletters import DeadLetter
 from onpace.processors.consumer import STOP_DEADLINE_SECONDS, BatchTransport
-from onpace.processors.fetching import Fetched, credentials, seconds_passed
+from onpace.processors.faust_apps import faust_app, servers_of
+from onpace.processors.fetching import Fetched, seconds_passed
 from onpace.processors.letters import LetterCopies
 from onpace.processors.metrics import ProcessorMetrics
 from onpace.processors.processor import Processor
@@ -91,27 +90,18 @@ class Worker:
         self.app = self._faust_app(kafka)
 
     def _faust_app(self, kafka: KafkaSettings) -> Any:
-        servers = [URL(f"kafka://{server}") for server in (kafka.bootstrap or "").split(",")]
-        app = faust.App(
+        app = faust_app(
+            kafka,
             kafka.group,
-            broker=servers,
-            store="memory://",
-            web_enabled=False,
             topic_disable_leader=True,
             topic_allow_declare=False,
             stream_wait_empty=True,
             consumer_auto_offset_reset="none",
             consumer_group_instance_id=kafka.instance,
-            broker_session_timeout=kafka.session_timeout.total_seconds(),
-            broker_heartbeat_interval=kafka.session_timeout.total_seconds() / 3,
-            broker_request_timeout=max(90.0, kafka.session_timeout.total_seconds()),
             broker_max_poll_records=self._settings.poll_events,
-            broker_max_poll_interval=900.0,
-            broker_credentials=credentials(kafka),
             consumer_metadata_max_age_ms=_METADATA_AGE // timedelta(milliseconds=1),
-            loghandlers=[],
         )
-        transport = BatchTransport(servers, app)
+        transport = BatchTransport(servers_of(kafka), app)
         transport.worker = self
         app.transport = transport
         app.topics.add(app.topic(self.topic, value_type=bytes, value_serializer="raw"))

@@ -22,6 +22,7 @@ from onpace.config.catalog import Catalog
 from onpace.config.kpi import EventType, RatioKpi, SimpleKpi, Status
 from onpace.config.kpi_entities import Kpi
 from onpace.config.rules import Channel, Rule
+from onpace.processors.window_tables import WindowTable, fill_table, placed_points
 
 
 def at(text: str) -> datetime:
@@ -92,6 +93,8 @@ class FakeReader:
         self.unfinished: set[str] = set()
         """KPIs whose history is being rebuilt."""
         self.queries: list[str] = []
+        self.windows_read = 0
+        """How many windows the last table had."""
         self._indexes: dict[tuple[object, ...], tuple[list[datetime], list[float]]] = {}
 
     def values(self, kpi: str, spans: Sequence[Span], where: Mapping[str, str] = {}) -> list[float | None]:
@@ -111,9 +114,28 @@ class FakeReader:
     ) -> dict[SeriesKey, list[Point]]:
         """A recount per window and series."""
         self.queries.append(f"series {kpi}")
+        return self._windows(kpi, grain, start, end, by)
+
+    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
+        """The same in columns, of several spans at once."""
+        self.queries.append(f"series {kpi}")
+        found: dict[SeriesKey, list[tuple[datetime, float | None]]] = {}
+        for start, end in spans:
+            for key, points in self._windows(kpi, grain, start, end, by).items():
+                found.setdefault(key, []).extend((one.window_start, one.value) for one in points if one.complete)
+        starts = sorted({start for points in found.values() for start, _ in points})
+        self.windows_read = len(starts)
         model = self.catalog.kpi(kpi)
-        leaves = self.catalog.leaves(model)
-        keys = {tuple(e.dims.get(name) for name in by) for leaf in leaves for e in self.events[leaf.event]}
+        empty = 0.0 if isinstance(model, SimpleKpi) and model.agg in ("count", "sum") else None
+        return fill_table(placed_points(found), starts, empty=empty)
+
+    def _windows(
+        self, kpi: str, grain: Grain, start: datetime, end: datetime, by: Sequence[str]
+    ) -> dict[SeriesKey, list[Point]]:
+        model = self.catalog.kpi(kpi)
+        names = self.catalog.event_types(model)
+        events = [e for name in names for e in self.events.get(name, ()) if e.time <= self.clock]
+        keys = {tuple(e.dims.get(name) for name in by) for e in events}
         done = self.watermark(kpi)
         found: dict[SeriesKey, list[Point]] = {}
         for key in sorted(keys, key=str):
@@ -220,6 +242,17 @@ class MemoryHistory:
         """What was not settled."""
         found = [one for one, outcome in self.box.values() if outcome is None]
         return sorted(found, key=lambda one: (one.created_at, one.key))
+
+    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+        """Those that are done with."""
+        wanted = {(one.channel, one.key) for one in notifications}
+        return {place for place, (_, outcome) in self.box.items() if outcome and place in wanted}
+
+    def firing(self, channel: str) -> list[Notification]:
+        """What was last told and is no end."""
+        told = [one for one, outcome in self.box.values() if one.channel == channel and outcome != "rejected"]
+        last = {frozenset(one.labels.items()): one for one in sorted(told, key=lambda one: one.created_at)}
+        return [one for one in last.values() if one.state == "firing"]
 
     def put(self, notifications: Sequence[Notification]) -> None:
         """Keep them."""

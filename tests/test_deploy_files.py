@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
+from watchdogs import needed, run
 
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.metrics import EngineMetrics
@@ -48,21 +48,6 @@ def services() -> dict[str, Any]:
     """The services of the compose file."""
     found: dict[str, Any] = read_yaml(DEPLOY / "compose.yaml")["services"]
     return found
-
-
-def tool(name: str, needed_for: str) -> str:
-    """The path of a program, or a skip that cannot be overlooked."""
-    found = shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name.upper()} IS NOT INSTALLED: {needed_for}")
-    return found
-
-
-def run(*command: str) -> str:
-    """The output of a command that must succeed."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
 
 
 def test_the_committed_dashboard_is_the_generated_one(shop: Catalog) -> None:
@@ -100,7 +85,7 @@ def test_every_sql_of_the_dashboard_runs_on_the_engine(store: ClickHouse, folder
 
 def test_every_promql_of_the_dashboard_is_valid(shop: Catalog, tmp_path: Path) -> None:
     """promtool reads each as a recording rule."""
-    promtool = tool("promtool", "the PromQL of the dashboard is not checked")
+    promtool = needed("promtool", "the PromQL of the dashboard is not checked")
     queries = [query for query in panel_queries(dashboard(shop)) if query.language == "promql"]
     rules = [{"record": f"panel:query_{at}", "expr": query.text} for at, query in enumerate(queries)]
     with (tmp_path / "rules.yml").open("w") as file:
@@ -127,25 +112,9 @@ def test_rules_and_panels_ask_only_for_metrics_that_exist(shop: Catalog) -> None
     assert {name for text in texts for name in re.findall(r"onpace_\w+", text)} <= exported_names(shop)
 
 
-def test_every_rule_says_how_bad_it_is_and_what_to_do() -> None:
-    """A page at night without an action is noise."""
-    for group in read_yaml(DEPLOY / "prometheus" / "onpace.rules.yml")["groups"]:
-        for rule in group["rules"]:
-            assert rule["labels"]["severity"] in ("page", "ticket"), rule["alert"]
-            assert set(rule["annotations"]) == {"summary", "action"}, rule["alert"]
-
-
-def test_promtool_accepts_the_rules_and_their_tests_pass() -> None:
-    """The watchdog fires when the engine or a processor is gone, and is quiet else."""
-    promtool = tool("promtool", "the Prometheus rules are not tested")
-    folder = DEPLOY / "prometheus"
-    run(promtool, "check", "config", str(folder / "prometheus.yml"))
-    run(promtool, "test", "rules", str(folder / "onpace.rules.test.yml"))
-
-
 def test_docker_compose_accepts_the_file() -> None:
     """`docker compose config` resolves every variable, merge and dependency."""
-    docker = tool("docker", "the compose file is only read as YAML")
+    docker = needed("docker", "the compose file is only read as YAML")
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode != 0:
         pytest.skip("DOCKER HAS NO COMPOSE PLUGIN: the compose file is only read as YAML")
     run(docker, "compose", "-f", str(DEPLOY / "compose.yaml"), "config", "--quiet")

@@ -162,6 +162,7 @@ def test_the_readme_can_be_followed(tour: Tour) -> None:
     assert re.search(r"events/\w{12}/\d/\d+ .*schema_violation", letters)
     assert "1 dead letters sent again" in letters
     assert "Every day sells" in status
+    assert "revenue-off-pace: Revenue: fires when off track, for 15min" in status
     assert "6 KPIs over 6 events" in library
     assert "MRR at the begin of the month" in library
     assert "2 events, 4 KPIs, 1 rules, no problems" in schema

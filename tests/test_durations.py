@@ -28,7 +28,7 @@ def test_every_unit_is_read(text: str, seconds: int) -> None:
 @pytest.mark.parametrize("text", ["", "5", "1m", "1.5h", "-1h", "1 h", "1month", "h"])
 def test_anything_else_is_refused(text: str) -> None:
     """Above all `1m`, which could be a minute or a month."""
-    with pytest.raises(ValueError, match="is not a duration"):
+    with pytest.raises(ValueError, match=r"is not a duration|is negative: a duration is 0s or longer"):
         parse_duration(text)
 
 

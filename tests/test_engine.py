@@ -119,12 +119,63 @@ def test_a_month_that_goes_wrong() -> None:
     assert (status.actual, status.expected) == (10 * 2400 + 3 * 1200, pytest.approx(13 * 2400))
     found = world.run("2026-11-14 06:00", "2026-12-04", every=24 * HOUR)
     november, december = world.alert("2026-11"), world.alert("2026-12")
-    assert (november.state, november.reason) == ("resolved", "missed: final 48,000 of 72,000")
+    assert (november.state, november.reason, november.value) == ("missed", "missed: final 48,000 of 72,000", 48_000)
     assert november.resolved_at == at("2026-12-01")
     assert december.state == "inactive"
     assert world.told() == [("revenue-off-pace", "firing"), ("revenue-off-pace", "resolved")]
     final = next(s for s in found.statuses if s.period == "2026-11")
     assert (final.status, final.final, final.actual) == ("missed", True, 48_000)
+
+
+def test_a_month_that_late_events_turn() -> None:
+    """Who was told that it was missed is told that it was met; a figure that moves within its outcome is no news."""
+    world = World(shop(), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    world.run("2026-11-11 06:00", "2026-12-02")
+    before = [("revenue-off-pace", "firing"), ("revenue-off-pace", "resolved")]
+    assert world.told() == before
+    steps = len(world.history.transitions)
+
+    world.reader.events["order.placed"].append(Event(at("2026-11-20 12:00"), {}, 1_000))
+    world.look("2026-12-02 06:00")
+    assert (world.alert("2026-11").state, world.alert("2026-11").value) == ("missed", 49_000)
+    assert (world.told(), len(world.history.transitions)) == (before, steps)
+
+    world.restart()
+    world.reader.events["order.placed"].append(Event(at("2026-11-20 12:30"), {}, 23_500))
+    world.look("2026-12-02 12:00")
+    world.look("2026-12-02 18:00")
+    [turned] = world.history.transitions[steps:]
+    assert (turned.before, turned.alert.state, turned.at) == ("missed", "met", at("2026-12-02 12:00"))
+    assert world.told() == [*before, ("revenue-off-pace", "resolved")]
+    summary = world.notifier.sent[-1].annotations["summary"]
+    assert "met: final 72,500 of 72,000 (corrected by late events, was 49,000)" in summary
+    assert len({one.key for one in world.notifier.sent}) == 3
+
+
+def test_a_month_that_never_fired_has_an_outcome_all_the_same() -> None:
+    """It is recorded, with how it came to it, and told to nobody: reports do that."""
+    world = World(shop(), hourly("2026-09-01", "2026-12-20", lambda _: 98.0), "2026-11-01")
+    world.run("2026-11-02", "2026-12-02")
+    november = world.alert("2026-11")
+    assert (november.state, november.fired_at, november.resolved_at) == ("missed", None, at("2026-12-01"))
+    assert [(one.before, one.alert.state) for one in world.history.transitions] == [("inactive", "missed")]
+    assert world.history.transitions[0].inputs["actual"] == 98 * 720
+    assert world.told() == []
+
+
+def test_a_month_that_recovered_is_over_when_it_has() -> None:
+    """Its outcome is recorded, and no second message."""
+    events = hourly("2026-09-01", "2026-12-20", lambda m: 50.0 if at("2026-11-02") <= m < at("2026-11-06") else 110.0)
+    world = World(shop(), events, "2026-11-01")
+    world.run("2026-11-02", "2026-12-02")
+    states = [(one.before, one.alert.state) for one in world.history.transitions if one.alert.period == "2026-11"]
+    assert states == [
+        ("inactive", "pending"),
+        ("pending", "firing"),
+        ("firing", "resolved"),
+        ("resolved", "met"),
+    ]
+    assert world.told() == [("revenue-off-pace", "firing"), ("revenue-off-pace", "resolved")]
 
 
 def test_it_needs_few_queries_however_many_periods_and_series() -> None:
@@ -138,8 +189,11 @@ def test_it_needs_few_queries_however_many_periods_and_series() -> None:
     world.look("2026-03-10")
     assert sorted(world.reader.queries) == ["series revenue", "values revenue"]
     world.reader.queries.clear()
-    world.look("2026-03-10 00:20")
+    world.look("2026-03-10 00:00:50")
     assert world.reader.queries == ["values revenue"]
+    world.reader.queries.clear()
+    world.look("2026-03-10 00:20")  # the newest window may have been changed by late events
+    assert sorted(world.reader.queries) == ["series revenue", "values revenue"]
 
 
 def test_a_stale_source_freezes_its_kpis_and_raises_one_pipeline_alert() -> None:
@@ -412,6 +466,32 @@ def test_a_failed_store_changes_nothing() -> None:
     found = world.look("2026-11-02 14:05")
     assert [one.alert.state for one in found.transitions if one.alert.series == (("region", "eu"),)] == []
     assert world.alert(region="eu").state == "firing"
+
+
+@pytest.mark.parametrize("killed_at", ["submit", "save_alerts"])
+def test_a_kill_while_telling_repeats_the_same_message_and_no_other(killed_at: str) -> None:
+    """Between what is kept of an alert, its message, and that it was told; by the next look W has moved on."""
+    world = World(shop(off_pace(**{"for": "0s"})), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    world.run("2026-11-01", "2026-11-12")
+    holder: Any = world.notifier if killed_at == "submit" else world.history
+    working = getattr(holder, killed_at)
+
+    def killed(*given: Any) -> None:
+        if killed_at == "submit" or any(alert.notified for alert in given[0]):
+            raise StoreUnavailable("killed")
+        working(*given)
+
+    setattr(holder, killed_at, killed)
+    moment = at("2026-11-12")
+    with pytest.raises(StoreUnavailable):  # noqa: PT012
+        while moment < at("2026-11-20"):
+            moment += HOUR
+            world.look(moment)
+    setattr(holder, killed_at, working)
+    world.restart()
+    world.run(str(moment + HOUR)[:16], "2026-11-20")
+    assert {(one.key, one.starts_at) for one in world.notifier.sent} == {(world.notifier.sent[0].key, moment)}
+    assert [one.before for one in world.history.transitions] == ["inactive"]
 
 
 def broken(*_: object) -> None:

@@ -83,6 +83,9 @@ def test_a_notification_waits_until_it_is_settled(outbox: Outbox) -> None:
     assert outbox.waiting() == [second]
     outbox.settle(second, "rejected", NOW)
     assert outbox.waiting() == []
+    others = [message("c"), replace(first, channel="d")]
+    assert outbox.settled([first, second, *others]) == {("a", first.key), ("b", second.key)}
+    assert outbox.settled([]) == set()
 
 
 def test_every_change_is_on_record(store: ClickHouse) -> None:
@@ -94,3 +97,15 @@ def test_every_change_is_on_record(store: ClickHouse) -> None:
     assert store.query("SELECT before, state, inputs FROM alert_transitions") == [
         ("pending", "firing", '{"value": 0.5}')
     ]
+
+
+def test_what_a_channel_was_last_told_to_fire_comes_back(outbox: Outbox) -> None:
+    """By labels; what ended since, was refused or went elsewhere does not."""
+    fires, paged = message("am"), message("am", replace(FIRING, severity="page"))
+    ended = message("am", replace(FIRING, severity="page", state="resolved", resolved_at=NOW))
+    refused = message("am", replace(FIRING, rule="refused"))
+    outbox.put([fires, paged, refused, message("hook", replace(FIRING, rule="elsewhere"))])
+    outbox.settle(fires, "delivered", NOW)
+    outbox.settle(refused, "rejected", NOW)
+    outbox.put([replace(ended, created_at=NOW + timedelta(seconds=1))])
+    assert outbox.firing("am") == [fires]

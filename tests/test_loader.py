@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +217,18 @@ def test_whatever_stands_where_something_else_should_is_a_problem_and_no_crash(
     (tmp_path / "x.yaml").write_text(json.dumps(content))
     with suppress(ConfigError):
         load_catalog(tmp_path, ENVIRONMENT)
+
+
+def test_a_silence_without_a_zone_follows_the_default_one() -> None:
+    """A date is its first moment; one without a name has an identity of its own that stays."""
+    first, second, third, fourth = load_catalog(CORPUS / "good" / "silences.yaml").silences
+    assert (first.id, first.start, first.until) == (
+        "stock-taking",
+        datetime(2026, 11, 27, 23, tzinfo=UTC),
+        datetime(2026, 11, 30, 5, tzinfo=UTC),
+    )
+    assert (second.start, second.until) == (None, datetime(2026, 12, 1, 8, tzinfo=UTC))
+    assert third.until == datetime(2026, 12, 1, 6, tzinfo=UTC)
+    assert third.matchers.period == "2026"
+    assert len({second.id, third.id, fourth.id}) == 3
+    assert load_catalog(CORPUS / "good" / "silences.yaml").silences[1].id == second.id

@@ -173,6 +173,18 @@ def test_a_webhook_gets_each_message_once_with_its_key(receiver: Receiver) -> No
     assert post.count("hook", "delivered") == 1
 
 
+def test_what_was_delivered_before_a_kill_is_not_delivered_again(receiver: Receiver) -> None:
+    """The engine was killed before it kept that it had told, so the next one tells the same."""
+    outbox = MemoryHistory()
+    with httpx.Client() as client:
+        for _ in range(2):
+            post = Post(outbox, hook=WebhookSender(receiver.url, client))
+            post.dispatcher.submit([message()])
+            post.drain()
+            post.dispatcher.stop()
+    assert len(receiver.posts) == 1
+
+
 def test_a_dead_channel_never_blocks_another(receiver: Receiver) -> None:
     """And what it did not take waits in its outbox for the next start."""
     outbox = MemoryHistory()
@@ -213,7 +225,7 @@ def test_a_failing_receiver_is_tried_again_and_a_refusing_one_is_not(receiver: R
 
 
 def test_alertmanager_is_told_that_it_fires_for_hours_and_that_it_is_over_now(receiver: Receiver) -> None:
-    """`endsAt` is four hours ahead while firing; resolved is explicit, with the same labels."""
+    """It starts when that is first told, so that Alertmanager waits for the rest of its group; resolved is explicit."""
     ended = Alert(
         **{name: getattr(FIRING, name) for name in FIRING.__slots__} | {"state": "resolved", "resolved_at": NOW}
     )
@@ -225,7 +237,8 @@ def test_alertmanager_is_told_that_it_fires_for_hours_and_that_it_is_over_now(re
     (path, [fires], _), (_, [over], _) = receiver.posts
     assert path == "/api/v2/alerts"
     assert datetime.fromisoformat(fires["endsAt"]) == NOW + timedelta(hours=4)
-    assert datetime.fromisoformat(fires["startsAt"]) == FIRING.active_since
+    assert datetime.fromisoformat(fires["startsAt"]) == NOW
+    assert fires["annotations"]["since"] == "2026-11-16 09:00 UTC"
     assert datetime.fromisoformat(over["endsAt"]) == NOW
     assert fires["labels"] == over["labels"]
 

@@ -90,6 +90,7 @@ def test_the_parts_work_together_and_the_gateway_waits_for_kafka(clickhouse: str
             status = f"{alert.url}/api/status"
             until(lambda: httpx.get(status, timeout=20).json()["kpis"][0]["value"] == 12.5, "the status page")
             assert "onpace_kpi_value" in httpx.get(f"{alert.url}/metrics", timeout=20).text
+            assert httpx.get(f"{alert.url}/api/silences", timeout=20).json() == []
             assert [part.stop() for part in parts] == [0, 0, 0], "".join(part.text for part in parts)
     finally:
         for part in parts:

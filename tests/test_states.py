@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import get_args
 
 from alerts_fakes import at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from onpace.alerts.states import Alert, step
+from onpace.alerts.states import Alert, AlertState, step
 
 T0 = at("2026-11-01")
 HOUR = timedelta(hours=1)
@@ -85,7 +86,7 @@ def test_it_never_fires_before_the_hold(looks: list[tuple[int, bool | None]], ho
             assert now - since >= hold
 
 
-@given(st.sampled_from(["inactive", "pending", "firing", "resolved"]), st.integers(0, 10_000))
+@given(st.sampled_from(get_args(AlertState)), st.integers(0, 10_000))
 def test_no_data_never_changes_a_state(state: str, minutes: int) -> None:
     """None returns the alert itself."""
     alert = replace(Alert("r", "k", active_since=T0), state=state)
