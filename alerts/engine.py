@@ -249,7 +249,7 @@ class Engine:
         return known is not None and known.type == "alertmanager"
 
     def _may_speak(self, alert: Alert, found: Evaluation) -> bool:
-        return self._may_notify(alert, found.now) and not found.quiet.silencing(alert)
+        return self._may_notify(alert, found.now) and not found.quiet.reason(alert)
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
