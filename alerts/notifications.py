@@ -29,7 +29,7 @@ from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
 from onpace.config.rules import NoDataRule
 
-__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
+__all__ = ["Notification", "compose", "leading_words", "message_key", "series_words", "with_note"]
 
 UTC = ZoneInfo("UTC")
 
@@ -81,10 +81,8 @@ def compose(
     """
     state: Literal["firing", "resolved"] = "firing" if alert.state == "firing" else "resolved"
     ended = alert.resolved_at or alert.evaluated_to or evaluation.now
-    moment = alert.fired_at if state == "firing" else ended
-    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
     return Notification(
-        key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
+        key=message_key(alert, channel, evaluation.now),
         channel=channel,
         state=state,
         labels=_labels(alert, catalog),
@@ -93,6 +91,15 @@ def compose(
         ends_at=None if state == "firing" else ended,
         created_at=evaluation.now,
     )
+
+
+def message_key(alert: Alert, channel: str, now: datetime) -> str:
+    """The key of the message about the alert as it is, the same each time; `now` is for want of any other moment."""
+    state = "firing" if alert.state == "firing" else "resolved"
+    ended = alert.resolved_at or alert.evaluated_to or now
+    moment = alert.fired_at if state == "firing" else ended
+    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def _moment(alert: Alert, at: datetime | None) -> str:

@@ -241,6 +241,7 @@ class AlertPart:
             reports=Reports(self._store, self.catalog),
             evidence=Evidence(self.catalog, reader, self._dashboard_url),
             silences=ClickHouseSilences(self._store),
+            told_before=self.dispatcher.told,
             reporter=self._reporter(reader),
         )
         return reader, engine

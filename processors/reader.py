@@ -224,9 +224,12 @@ class Reader:
             for dims, points in sorted(result.items(), key=_order)
         }
 
-    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
+    def table(
+        self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = (), every: bool = True
+    ) -> WindowTable:
         """The complete windows of `grain` that begin in any of the spans (in order, apart, at edges of windows), filled
-        in like those of `series`, in one query and a second one for series without events there."""
+        in like those of `series`, in one query and a second one for series without events there. Without `every` that
+        is a fast one: series of which all events were rebuilt from the archive may be missing."""
         found = self._catalog.kpi(kpi)
         self._check_dimensions(found, by)
         extent = self._extent(found)  # before the values, as in `series`
@@ -236,7 +239,9 @@ class Reader:
             return fill_table([], [], empty=None)
         placed = self._placed_arrays(found, grain, spans, by)
         nothing = self._empty_value(found)
-        known = self._known_series(found, by, None) if by and nothing is not None else [] if by else [()]
+        known: list[tuple[str | None, ...]] = [] if by else [()]
+        if by and nothing is not None:
+            known = self._store.query(dimension_select(self._catalog, found, by, every=every))
         return fill_table(placed, starts, empty=nothing, known=known)
 
     def _placed_arrays(self, kpi: Kpi, grain: Grain, spans: Sequence[Span], by: Sequence[str]) -> list[Placed]:

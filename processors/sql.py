@@ -15,7 +15,14 @@ from onpace.config.kpi import CumulativeKpi, DerivedKpi, RatioKpi
 from onpace.config.kpi_entities import BalanceKpi, Kpi
 from onpace.config.offsets import split_name
 from onpace.config.terms import Reach, Step, Term, reach_of, terms_of
-from onpace.processors.leaf_sql import STATE_COLUMNS, columns_of, leaf_dimensions, leaf_fraction, leaf_value
+from onpace.processors.leaf_sql import (
+    STATE_COLUMNS,
+    columns_of,
+    leaf_dimensions,
+    leaf_fraction,
+    leaf_series,
+    leaf_value,
+)
 from onpace.processors.placing import Placement
 from onpace.processors.quoting import inner
 
@@ -64,11 +71,15 @@ FROM (
 )"""
 
 
-def dimension_select(catalog: Catalog, kpi: Kpi, by: Sequence[str], where: Sequence[str] = ()) -> str:
-    """A SELECT with every combination of the dimensions `by` that the KPI has ever had."""
+def dimension_select(
+    catalog: Catalog, kpi: Kpi, by: Sequence[str], where: Sequence[str] = (), *, every: bool = True
+) -> str:
+    """A SELECT with every combination of the dimensions `by` that the KPI has ever had; without `every` it is a fast
+    one, that may lack what was rebuilt from the archive."""
+    rows = leaf_dimensions if every else leaf_series
     dims = list(dict.fromkeys([*by, *where]))
     names = ", ".join(map(inner, dims))
-    branches = [f"SELECT {names} FROM ({leaf_dimensions(leaf, dims)})" for leaf in catalog.leaves(kpi)]
+    branches = [f"SELECT {names} FROM ({rows(leaf, dims)})" for leaf in catalog.leaves(kpi)]
     return f"SELECT DISTINCT {', '.join(map(inner, by))} FROM (\n{_UNION.join(branches)}\n) WHERE {_comparisons(where)}"
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -119,7 +119,9 @@ class FakeReader:
         self.queries.append(f"series {kpi}")
         return self._windows(kpi, grain, start, end, by)
 
-    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
+    def table(
+        self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = (), every: bool = True
+    ) -> WindowTable:
         """The same in columns, of several spans at once."""
         self.queries.append(f"series {kpi}")
         found: dict[SeriesKey, list[tuple[datetime, float | None]]] = {}
@@ -276,10 +278,9 @@ class MemoryHistory:
         found = [one for one, outcome in self.box.values() if outcome is None]
         return sorted(found, key=lambda one: (one.created_at, one.key))
 
-    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
-        """Those that are done with."""
-        wanted = {(one.channel, one.key) for one in notifications}
-        return {place for place, (_, outcome) in self.box.items() if outcome and place in wanted}
+    def known(self, keys: Collection[str]) -> dict[tuple[str, str], bool]:
+        """Those that were put in."""
+        return {place: outcome is not None for place, (_, outcome) in self.box.items() if place[1] in keys}
 
     def firing(self, channel: str) -> list[Notification]:
         """What was last told and is no end."""
@@ -307,6 +308,10 @@ class MemoryNotifier:
     def submit(self, notifications: Sequence[Notification]) -> None:
         """Remember these."""
         self.sent += notifications
+
+    def told(self, keys: Collection[str]) -> set[tuple[str, str]]:
+        """Which of these were remembered."""
+        return {(one.channel, one.key) for one in self.sent if one.key in keys}
 
     def refresh(self, firing: Sequence[Notification], now: datetime) -> None:
         """Remember what fires."""

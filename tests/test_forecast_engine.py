@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from test_engine import CHANNELS, HOUR, World, hourly, off_pace
 
 from onpace.alerts.collector import KpiCollector
+from onpace.alerts.rule_words import rule_words
 from onpace.alerts.status_page import status_document
 from onpace.config.catalog import Catalog
 from onpace.config.rules import ForecastRule, Rule
@@ -193,3 +194,9 @@ def test_a_pace_alert_carries_the_forecast() -> None:
     assert told.labels["alertname"] == "revenue-off-pace"
     assert "likely to miss" in told.annotations["forecast"]
     assert f"Forecast: {told.annotations['forecast']}." in told.annotations["description"]
+
+
+def test_the_rule_in_words() -> None:
+    """As `onpace why` begins."""
+    words = "Revenue: fires at 70 % likely to miss the target, for 6h, after 10% of the period"
+    assert rule_words(will_miss(), "Revenue", "EUR") == words
