@@ -197,7 +197,7 @@ def test_an_off_track_kpi_is_one_message_a_receiver_and_ends_explicitly(stack: S
     assert found[both[0]]["labels"] == labels | {"severity": "ticket"}
     assert found[both[1]]["labels"] == labels | {"severity": "ticket", "dim_region": "EU"}
     annotations = found[both[0]]["annotations"]
-    assert (annotations["value"], annotations["target"], annotations["unit"]) == ("40", "100", "EUR")
+    assert (annotations["value"], annotations["target"], annotations["unit"]) == ("40 EUR", "100 EUR", "EUR")
     assert "Largest revenue" in annotations["summary"]
     assert [one["receiver"] for one in stack.receiver.bodies("/pages")] == ["pages"]
     stack.book("revenue", EU=200)
