@@ -18,6 +18,7 @@ import structlog
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
 from onpace.alerts.covering import covering, in_order
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
@@ -68,6 +69,7 @@ class Engine:
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        evidence: Evidence | None = None,
         silences: SilenceReader | None = None,
         told_before: ToldBefore | None = None,
         reporter: Reporter | None = None,
@@ -80,6 +82,7 @@ class Engine:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._reports = reports
+        self._evidence = evidence
         self._silences = silences
         self._told_before = told_before
         self._reporter = reporter
@@ -213,7 +216,7 @@ class Engine:
         """Tell where alerts stand now, not about every step on the way, and keep that they were told."""
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
-        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_notify(alert, found.now))
+        held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_speak(alert, found))
         found = replace(found, held=Counter(rule for rule, *_ in held))
         after = dict(stepped.alerts)
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
@@ -224,7 +227,7 @@ class Engine:
             telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
             for channel in self._hearing(telling):
                 note = "" if self._is_manager(channel) else telling.note
-                messages.append(with_note(compose(telling.alert, channel, self._catalog, found), note))
+                messages.append(with_note(self._message(telling.alert, channel, found), note))
             if telling.alert != alert:
                 after[alert.identity] = known[alert.identity] = telling.alert
         if messages:
@@ -244,6 +247,9 @@ class Engine:
     def _is_manager(self, channel: str) -> bool:
         known = self._catalog.channels.get(channel)
         return known is not None and known.type == "alertmanager"
+
+    def _may_speak(self, alert: Alert, found: Evaluation) -> bool:
+        return self._may_notify(alert, found.now) and not found.quiet.reason(alert)
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
@@ -269,11 +275,16 @@ class Engine:
         """What is told to Alertmanagers again."""
         told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
         return [
-            compose(alert, channel, self._catalog, evaluation)
+            self._message(alert, channel, evaluation)
             for alert in told
             for channel in self._channels(alert)
             if self._is_manager(channel)
         ]
+
+    def _message(self, alert: Alert, channel: str, evaluation: Evaluation) -> Notification:
+        """With its evidence, which is read only here: for what somebody hears of."""
+        evidence = self._evidence.about(alert, evaluation) if self._evidence else None
+        return compose(alert, channel, self._catalog, evaluation, evidence)
 
 
 def _same(status: KpiStatus, known: KpiStatus | None) -> bool:

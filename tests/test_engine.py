@@ -12,6 +12,7 @@ from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier, at, c
 from onpace.alerts.alerting import PIPELINE_RULES
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.states import Alert
 from onpace.config.catalog import Catalog
 from onpace.config.errors import StoreUnavailable
@@ -40,12 +41,21 @@ class World:
         self.reader = FakeReader(catalog, events, at(clock))
         self.history = MemoryHistory()
         self.notifier = MemoryNotifier()
+        self.dashboard_url: str | None = None
         self.restart()
 
     def restart(self, catalog: Catalog | None = None) -> None:
         """A new engine over the same store."""
         self.catalog = self.reader.catalog = catalog or self.catalog
-        self.engine = Engine(self.catalog, self.reader, self.history, self.notifier, told_before=self.notifier.told)
+        evidence = Evidence(self.catalog, self.reader, self.dashboard_url)
+        self.engine = Engine(
+            self.catalog,
+            self.reader,
+            self.history,
+            self.notifier,
+            told_before=self.notifier.told,
+            evidence=evidence,
+        )
 
     def look(self, moment: str | datetime, *, notify: bool = True) -> Evaluation:
         """Let time pass to `moment`, and evaluate."""
@@ -147,8 +157,9 @@ def test_a_month_that_late_events_turn() -> None:
     [turned] = world.history.transitions[steps:]
     assert (turned.before, turned.alert.state, turned.at) == ("missed", "met", at("2026-12-02 12:00"))
     assert world.told() == [*before, ("revenue-off-pace", "resolved")]
-    summary = world.notifier.sent[-1].annotations["summary"]
-    assert "met: final 72,500 of 72,000 (corrected by late events, was 49,000)" in summary
+    assert world.notifier.sent[-1].annotations["summary"] == (
+        "Revenue met its target for November 2026: 72,500 EUR of 72,000 EUR (corrected by late events, was 49,000)"
+    )
     assert len({one.key for one in world.notifier.sent}) == 3
 
 
