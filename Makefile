@@ -16,9 +16,8 @@ lint: $(VENV)/.all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.all
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+types: $(VENV)/.all # each has a core to itself
+	@$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 
 unit: $(VENV)/.all
 	$(BIN)/pytest -m "not e2e and not chaos" -n 2 --dist loadfile $(ARGS)
