@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onpace.config.durations import parse_duration
-from onpace.config.errors import OnPaceError
+from onpace.config.errors import OnPaceError, UnknownName
 from onpace.deploy.cli_kpis import DocumentFormat
 from onpace.deploy.cli_options import Data, Kpis, instant, settings_with
 from onpace.deploy.stores import catalog_of
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from onpace.deploy.backtesting import Progress
 
 __all__ = ["add_to", "quietly"]
+
+SAY_EVERY_SECONDS = 10.0
+"""How often progress is said where there is no terminal."""
 
 
 class ArrivalChoice(StrEnum):
@@ -68,7 +73,7 @@ def backtest(
     """
     from onpace.config.incidents import load_incidents
     from onpace.deploy.backtest_text import answer_document, answer_lines
-    from onpace.deploy.backtesting import Question, part_for
+    from onpace.deploy.backtesting import Question, check_incidents, part_for
     from onpace.deploy.backtesting import backtest as answer
 
     settings = settings_with(data=data, kpis=kpis)
@@ -77,13 +82,18 @@ def backtest(
     first, last = instant(start, zone), instant(end, zone)
     if last <= first:
         raise OnPaceError(f"--end {end} is not after --start {start}")
+    known = load_incidents(incidents, zone) if incidents else []
+    try:
+        check_incidents(known, catalog, rule)
+    except UnknownName as exc:
+        raise OnPaceError(f"{incidents}: {exc}") from None
     question = Question(
         rule,
         first,
         last,
         every=_step(every),
         punctual=arrival is ArrivalChoice.EVENT,
-        incidents=tuple(load_incidents(incidents, zone)) if incidents else (),
+        incidents=tuple(known),
     )
     quietly()
     with _progress(f"backtest of {rule}", first, last) as told:
@@ -116,7 +126,7 @@ def quietly() -> None:
 
 @contextmanager
 def _progress(title: str, start: datetime, end: datetime) -> Iterator[Progress]:
-    """A bar on standard error, where that is a terminal."""
+    """A bar on standard error where that is a terminal, else a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -130,7 +140,13 @@ def _progress(title: str, start: datetime, end: datetime) -> Iterator[Progress]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=(end - start).total_seconds(), at="reading the archive", events=0)
 
+        said = time.monotonic()
+
         def told(now: datetime, events: int) -> None:
+            nonlocal said
+            if not console.is_terminal and time.monotonic() - said > SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                print(f"{title}: {now:%Y-%m-%d}, {events:,} events", file=sys.stderr, flush=True)
             bar.update(task, completed=max((now - start).total_seconds(), 0), at=f"{now:%Y-%m-%d}", events=events)
 
         yield told
