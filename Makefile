@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 ARGS ?=
 
-.PHONY: up test lint types unit e2e chaos bench load kafka format clean
+.PHONY: up test lint types unit e2e chaos bench bench-alerts load kafka format clean
 
 up: $(VENV)/.embedded
 	@exec $(BIN)/onpace up $(ARGS)
@@ -32,6 +32,9 @@ chaos: $(VENV)/.all
 
 bench: $(VENV)/.all
 	$(BIN)/python docs/benchmarks/throughput.py
+
+bench-alerts: $(VENV)/.all
+	$(BIN)/python docs/benchmarks/alerting.py $(ARGS)
 
 # 20 million events: half an hour and 15 GiB of disk; smaller with ARGS="--events 2000000 --ids 500000".
 load: $(VENV)/.all

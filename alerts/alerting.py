@@ -75,8 +75,8 @@ class AlertBook:
 
     def copy(self) -> AlertBook:
         """The same alerts, to be stepped on."""
-        other = AlertBook(self._catalog, self._reader, self._board, self.alerts.values())
-        other._windows = self._windows.copy()
+        other = AlertBook(self._catalog, self._reader, self._board, ())
+        other.alerts, other._windows = dict(self.alerts), self._windows.copy()
         return other
 
     def step_all(self, look: Look) -> None:

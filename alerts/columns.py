@@ -34,8 +34,13 @@ AGAIN = timedelta(days=1)
 class TableReader(Protocol):
     """A reader that has windows in columns."""
 
-    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
-        """The complete windows that begin in any of the spans, which are in order, apart, and end where windows do."""
+    def table(
+        self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = (), every: bool = True
+    ) -> WindowTable:
+        """The complete windows that begin in any of the spans, which are in order, apart, and end where windows do.
+
+        Without `every`, series that have no events there may be missing: it is enough to ask for all of them at times.
+        """
         ...
 
 
@@ -67,6 +72,7 @@ class Columns:
         self._windows: dict[datetime, tuple[NDArray[np.float64] | None, datetime]] = {}
         self._empty = math.nan
         self._read_to: datetime | None = None
+        self._all_known_at: datetime | None = None
 
     def number(self, key: SeriesKey) -> int | None:
         """Which number of the arrays is the series'."""
@@ -94,6 +100,10 @@ class Columns:
         oldest = kept[: math.ceil(len(kept) * min(1.0, max(0.0, passed)))]
         return sorted(wanted.fresh | unknown | {start for _, start in oldest})
 
+    def lacks_series(self, to: datetime) -> bool:
+        """Whether it is time to ask for all series."""
+        return self._all_known_at is None or abs(to - self._all_known_at) >= AGAIN
+
     def take(self, table: WindowTable, asked: Iterable[datetime], wanted: Wanted, to: datetime) -> None:
         """Take in what was read, and let go what nobody wants."""
         self._empty = table.empty if len(table.starts) else self._empty
@@ -111,6 +121,7 @@ class Columns:
         self._windows = {start: known for start, known in self._windows.items() if start in kept}
         self._windows |= {start: (found.get(start), to) for start in asked}
         self._read_to = max(to, self._read_to or to)
+        self._all_known_at = to if self.lacks_series(to) else self._all_known_at
 
 
 class ColumnCache:
@@ -127,7 +138,10 @@ class ColumnCache:
         columns = self._places.setdefault(place, Columns()) if quick else Columns()
         if asked := columns.missing(wanted, to):
             spans = _spans(asked, grain, calendar)
-            table = quick.table(kpi, grain, spans, by=by) if quick else _from_points(self.reader, place, spans)
+            every = columns.lacks_series(to)
+            table = (
+                quick.table(kpi, grain, spans, by=by, every=every) if quick else _from_points(self.reader, place, spans)
+            )
             columns.take(table, asked, wanted, to)
         return columns
 

@@ -34,7 +34,7 @@ def remembering(after: Alert, before: Alert, end: datetime) -> Alert:
 
 def changed_in(alert: Alert, end: datetime) -> bool:
     """Whether the window that ends at `end` was the last one to change its state."""
-    return bool(alert.prior) and dict(alert.prior)["end"] == end.isoformat()
+    return bool(alert.prior) and alert.prior[0] == ("end", end.isoformat())
 
 
 def rewound(alert: Alert, end: datetime) -> Alert:

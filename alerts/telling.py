@@ -19,15 +19,15 @@ __all__ = ["gap_of", "held_back", "more_words"]
 
 
 def held_back(catalog: Catalog, alerts: Iterable[Alert], speaks: Callable[[Alert], bool]) -> frozenset[AlertId]:
-    """The firing alerts beyond the `max_alerts` of their rules, of which people are not told for now.
+    """The firing alerts beyond the `max_alerts` of their rules, of which nobody is told for now.
 
-    `speaks` says of an alert that people do not know yet whether they may be told at all; what may not takes no place.
+    `speaks` says whether people may be told of an alert at all now: what is silenced, say, takes no place.
     """
     told: Counter[str] = Counter()
     waiting: list[Alert] = []
     for alert in alerts:
         if alert.state == "firing" and alert.series and not alert.period:
-            if alert.notified == "firing":
+            if alert.heard == "firing":
                 told[alert.rule] += 1
             elif isinstance(catalog.rules.get(alert.rule), WindowRule) and speaks(alert):
                 waiting.append(alert)

@@ -108,7 +108,7 @@ class Asked:
     unheard: Mapping[Place, str] = field(default_factory=dict)
     """Alerts whose messages are held back, each with the reason: a silence, an acknowledgement, another alert."""
     evaluated_to: Mapping[Place, datetime | None] = field(default_factory=dict)
-    """How far each alert that the engine knows was looked at."""
+    """How far each alert that the engine knows was looked at; one of a rule about windows at least is known."""
 
     @property
     def past(self) -> bool:
@@ -269,10 +269,11 @@ def _quiet(asked: Asked, stand: Stand, finding: Finding) -> str:
 
 def _why_not(asked: Asked, finding: Finding) -> str:
     """Why an alert does not fire whose rule is broken."""
-    if finding.place not in asked.evaluated_to:
+    known = asked.evaluated_to
+    seen = known.get(finding.place) if finding.place[1] else max((at for at in known.values() if at), default=None)
+    if seen is None:
         return "no engine has looked at it yet"
-    seen = asked.evaluated_to[finding.place]
-    if seen and finding.end and seen < finding.end:
+    if finding.end and seen < finding.end:
         return f"the engine has looked at it up to {_moment(asked, seen)}"
     return "late events came after the engine had judged it"
 

@@ -86,7 +86,9 @@ class Plan:
     alerts: dict[SeriesKey, Alert] = field(default_factory=dict)
     """The rule's alerts, by series."""
     touched: set[SeriesKey] = field(default_factory=set)
-    """Those that are not what they were."""
+    """Those to which something happened."""
+    others: set[SeriesKey] = field(default_factory=set)
+    """Those that are new, or whose rule has another severity now."""
 
     @property
     def places(self) -> list[Place]:
@@ -102,9 +104,8 @@ class Plan:
         past: list[datetime] = []
         match rule:
             case ChangeRule():
-                earlier = [earlier_windows(rule, start, self.calendar) for start in looked_at]
-                for start, found in zip(looked_at, earlier, strict=True):
-                    (wanted.fresh if start in some else wanted.past).update(found)
+                for start in looked_at:
+                    wanted.fresh.update(earlier_windows(rule, start, self.calendar))
             case AnomalyRule():
                 past = list(windows(rule.grain, self._back(rule, looked_at[0]), looked_at[-1], self.calendar))
                 wanted.past.update(past)

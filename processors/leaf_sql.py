@@ -18,7 +18,17 @@ from onpace.processors.entity_sql import balance_rows, conversion_rows, fact_dim
 from onpace.processors.quoting import inner, quoted
 from onpace.processors.report_sql import reported_rows
 
-__all__ = ["STATE_COLUMNS", "columns_of", "leaf_dimensions", "leaf_rows", "leaf_value", "merged_state", "start_sql"]
+__all__ = [
+    "STATE_COLUMNS",
+    "columns_of",
+    "leaf_dimensions",
+    "leaf_fraction",
+    "leaf_rows",
+    "leaf_series",
+    "leaf_value",
+    "merged_state",
+    "start_sql",
+]
 
 _LONGEST_POWER = math.log(sys.float_info.max)
 STATE_COLUMNS: dict[str, str] = {
@@ -91,6 +101,14 @@ def leaf_dimensions(leaf: Leaf, dims: Sequence[str]) -> str:
     ):  # older revisions of a row have the same ones: no need for FINAL, which takes longer
         return f"SELECT {', '.join(_places(leaf, dims))} FROM (SELECT DISTINCT dims {_counted(leaf, '')})"
     return leaf_rows(leaf, dims, "1")
+
+
+def leaf_series(leaf: Leaf, dims: Sequence[str]) -> str:
+    """The same, fast, but perhaps without what was rebuilt from the archive: what the stream was found to hold."""
+    if not isinstance(leaf, SimpleKpi):
+        return leaf_dimensions(leaf, dims)
+    mine = f"kpi = {quoted(leaf.name)} AND definition = {leaf.definition} AND {_held(leaf)}"
+    return f"SELECT {', '.join(_places(leaf, dims))} FROM (SELECT DISTINCT dims FROM series WHERE {mine})"
 
 
 def _simple_rows(leaf: SimpleKpi, dims: Sequence[str], condition: str) -> str:
@@ -171,6 +189,13 @@ def leaf_value(leaf: Leaf, mine: str) -> str:
             return _finite(f"if(countIf({mine}) = 0, NULL, {_plain_total(mine)})")
         case ReportedKpi():
             return _reported_value(leaf, mine)
+
+
+def leaf_fraction(leaf: Leaf, mine: str) -> tuple[str, str]:
+    """SQL for what a mean or a share is divided from and by, over the same rows."""
+    if isinstance(leaf, SimpleKpi):
+        return _finite(f"({_plain_total(mine)} + sumKahanIf(compensation, {mine}))"), f"toFloat64(sumIf(count, {mine}))"
+    return f"toFloat64(sumIf(exact, {mine}))", f"toFloat64(sumIf(count, {mine}))"
 
 
 def _share(mine: str) -> str:

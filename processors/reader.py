@@ -18,6 +18,7 @@ from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.extents import Extent, begun_sql, first_of_stream, leaf_reached
 from onpace.processors.placing import Placement, Spans, Windows
 from onpace.processors.report_sql import reported_since, reported_until
+from onpace.processors.segments import Portions, read_segments
 from onpace.processors.sql import dimension_select, merged_select
 from onpace.processors.window_tables import Placed, WindowTable, arrays_select, fill_table, placed_in, placed_points
 from onpace.processors.windows import LATEST_US
@@ -164,6 +165,17 @@ class Reader:
         nothing = [empty if begun is not None and begun < end else None for _, end in spans]
         return [merged.get(at, nothing[at]) for at in range(len(spans))]
 
+    def segments(
+        self, kpi: str, spans: Sequence[Span], dimension: str, where: Mapping[str, str | None] | None = None
+    ) -> list[Portions]:
+        """What each value of a dimension counts for in each span, in one query; `where` takes null as well.
+
+        Only for KPIs that `onpace.config.additivity` can take apart.
+        """
+        found = self._catalog.kpi(kpi)
+        self._check_dimensions(found, [dimension, *(where or ())])
+        return read_segments(self._store, self._catalog, found, spans, dimension=dimension, where=where or {})
+
     def _query(
         self, kpi: Kpi, placement: Placement, by: Sequence[str] = (), where: Mapping[str, str] | None = None
     ) -> list[tuple[Any, ...]]:
@@ -212,9 +224,12 @@ class Reader:
             for dims, points in sorted(result.items(), key=_order)
         }
 
-    def table(self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = ()) -> WindowTable:
+    def table(
+        self, kpi: str, grain: Grain, spans: Sequence[Span], *, by: Sequence[str] = (), every: bool = True
+    ) -> WindowTable:
         """The complete windows of `grain` that begin in any of the spans (in order, apart, at edges of windows), filled
-        in like those of `series`, in one query and a second one for series without events there."""
+        in like those of `series`, in one query and a second one for series without events there. Without `every` that
+        is a fast one: series of which all events were rebuilt from the archive may be missing."""
         found = self._catalog.kpi(kpi)
         self._check_dimensions(found, by)
         extent = self._extent(found)  # before the values, as in `series`
@@ -224,7 +239,9 @@ class Reader:
             return fill_table([], [], empty=None)
         placed = self._placed_arrays(found, grain, spans, by)
         nothing = self._empty_value(found)
-        known = self._known_series(found, by, None) if by and nothing is not None else [] if by else [()]
+        known: list[tuple[str | None, ...]] = [] if by else [()]
+        if by and nothing is not None:
+            known = self._store.query(dimension_select(self._catalog, found, by, every=every))
         return fill_table(placed, starts, empty=nothing, known=known)
 
     def _placed_arrays(self, kpi: Kpi, grain: Grain, spans: Sequence[Span], by: Sequence[str]) -> list[Placed]:

@@ -83,6 +83,11 @@ class Shops:
 
     def __init__(self, store: ClickHouse, kpi: SimpleKpi, series: int) -> None:
         self._store, self._kpi, self._series = store, kpi, series
+        store.command(
+            "INSERT INTO series (kpi, definition, topic, incarnation, partition, segment, dims) "
+            f"SELECT '{kpi.name}', {kpi.definition}, '{TOPIC}', toUUID('{LIFE}'), 0, 'stream:0', "
+            f"concat('[\"shop-', toString(number), '\"]') FROM numbers({series})"
+        )
 
     def fill(self, first: datetime, hours: int, *, revision: int = 1, odd: int = 0, shops: int = 0) -> None:
         """Windows of an hour; every `odd`-th shop sells a tenth in its turn of the hours; only the first `shops`."""
@@ -224,11 +229,13 @@ def many_targets(kpis: Sequence[SimpleKpi], series: int, words: str) -> None:
         at = BEGIN + timedelta(weeks=9)
         for kpi in kpis:
             Shops(store, kpi, series).fill(BEGIN, 24 * 7 * 9)
-        Shops(store, kpis[0], series).complete(at)
+        progress = Shops(store, kpis[0], 0)
+        progress.complete(at)
         engine = engine_of(store, catalog)
         timed(store, engine, at, f"{words}: first")
-        for minute in (10, 20, 70):
-            timed(store, engine, at + timedelta(minutes=minute), f"{words}: {minute} min later")
+        for words_after, after in (("10 s later", timedelta(seconds=10)), ("an hour later", HOUR)):
+            progress.complete(at + after)
+            timed(store, engine, at + after, f"{words}: {words_after}")
 
 
 def target(**more: Any) -> dict[str, Any]:
