@@ -147,7 +147,7 @@ def _answer(question: Question, part: Catalog, archive: Archive, replay: Replay,
         tuple(inside),
         tuple(before),
         looks=replay.looks,
-        unusable=len(replay.world.dead),
+        unusable=replay.world.refused,
         edited=past.edited,
         score=found,
     )
@@ -203,10 +203,7 @@ class Replay:
             self._seen[one.type] = arrived
             if one.time_us >= complete_to:
                 continue
-            if self._waiting:
-                self.world.arrive(part[done:at])
-                done = at
-                self._look()
+            self._look()
             following = part[at + 1].timestamp if at + 1 < len(part) else None
             if one.time_us >= newest and following != one.timestamp:
                 self.world.arrive(part[done : at + 1])

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +23,8 @@ from onpace.deploy.cli_options import Data, Kpis, instant, settings_with
 from onpace.deploy.stores import catalog_of
 
 if TYPE_CHECKING:
-    from onpace.deploy.backtesting import Progress
+    from onpace.config.catalog import Catalog
+    from onpace.deploy.backtesting import Progress, Question
 
 __all__ = ["add_to", "quietly"]
 
@@ -71,13 +73,28 @@ def backtest(
 
     The archive is replayed in the order in which events arrived, so nothing is known before it was.
     """
-    from onpace.config.incidents import load_incidents
     from onpace.deploy.backtest_text import answer_document, answer_lines
-    from onpace.deploy.backtesting import Question, check_incidents, part_for
     from onpace.deploy.backtesting import backtest as answer
 
     settings = settings_with(data=data, kpis=kpis)
     catalog = catalog_of(settings)
+    question = _question(catalog, rule, start, end, incidents)
+    question = replace(question, every=_step(every), punctual=arrival is ArrivalChoice.EVENT)
+    quietly()
+    with _progress(f"backtest of {rule}", question.start, question.end) as told:
+        found = answer(settings, catalog, question, told)
+    if format is DocumentFormat.JSON:
+        print(json.dumps(answer_document(found), indent=1, ensure_ascii=False))
+    else:
+        for line in answer_lines(found):
+            print(line)
+
+
+def _question(catalog: Catalog, rule: str, start: str, end: str, incidents: Path | None) -> Question:
+    """What is asked, checked against the KPI files. Raises OnPaceError."""
+    from onpace.config.incidents import load_incidents
+    from onpace.deploy.backtesting import Question, check_incidents, part_for
+
     zone = part_for(catalog, rule).kpi(catalog.rules[rule].kpi).zone
     first, last = instant(start, zone), instant(end, zone)
     if last <= first:
@@ -87,22 +104,7 @@ def backtest(
         check_incidents(known, catalog, rule)
     except UnknownName as exc:
         raise OnPaceError(f"{incidents}: {exc}") from None
-    question = Question(
-        rule,
-        first,
-        last,
-        every=_step(every),
-        punctual=arrival is ArrivalChoice.EVENT,
-        incidents=tuple(known),
-    )
-    quietly()
-    with _progress(f"backtest of {rule}", first, last) as told:
-        found = answer(settings, catalog, question, told)
-    if format is DocumentFormat.JSON:
-        print(json.dumps(answer_document(found), indent=1, ensure_ascii=False))
-    else:
-        for line in answer_lines(found):
-            print(line)
+    return Question(rule, first, last, incidents=tuple(known))
 
 
 def _step(text: str | None) -> timedelta | None:
