@@ -109,6 +109,8 @@ class Asked:
     """Alerts whose messages are held back, each with the reason: a silence, an acknowledgement, another alert."""
     evaluated_to: Mapping[Place, datetime | None] = field(default_factory=dict)
     """How far each alert that the engine knows was looked at."""
+    looked_to: datetime | None = None
+    """How far all series of a rule that goes window by window were, also those that no alert is kept of."""
 
     @property
     def past(self) -> bool:
@@ -269,9 +271,9 @@ def _quiet(asked: Asked, stand: Stand, finding: Finding) -> str:
 
 def _why_not(asked: Asked, finding: Finding) -> str:
     """Why an alert does not fire whose rule is broken."""
-    if finding.place not in asked.evaluated_to:
+    if finding.place not in asked.evaluated_to and asked.looked_to is None:
         return "no engine has looked at it yet"
-    seen = asked.evaluated_to[finding.place]
+    seen = asked.looked_to or asked.evaluated_to[finding.place]
     if seen and finding.end and seen < finding.end:
         return f"the engine has looked at it up to {_moment(asked, seen)}"
     return "late events came after the engine had judged it"
