@@ -15,7 +15,7 @@ from onpace.config.kpi import CumulativeKpi, RatioKpi, SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, streams_of
 from onpace.config.terms import Term, span_of, terms_of, window_span
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.extents import Extent, begun_sql, first_of_stream, leaf_reached
+from onpace.processors.extents import Extent, begun_sql, firsts_of, leaf_reached
 from onpace.processors.placing import Placement, Spans, Windows
 from onpace.processors.report_sql import reported_since, reported_until
 from onpace.processors.sql import dimension_select, merged_select
@@ -71,6 +71,7 @@ class Reader:
         self._catalog = catalog
         self._sources: dict[str, Source] | None = None
         self._rebuilding: frozenset[str] = frozenset()
+        self._asked_for_firsts = False
         self._firsts: dict[str, datetime] = {}  # leaf -> first window; asked again until there is one
 
     def sources(self) -> dict[str, Source]:
@@ -79,6 +80,7 @@ class Reader:
             "SELECT event_type, last_event_time, last_arrival, caught_up_at, watermark, input_end FROM event_watermarks"
         )
         self._firsts.clear()
+        self._asked_for_firsts = False
         found = {name: Source(*(_instant(value) for value in values)) for name, *values in rows}
         self._rebuilding = frozenset(name for (name,) in self._store.query("SELECT DISTINCT kpi FROM kpi_rebuilds"))
         self._sources = {name: found.get(name, Source(None, None, None)) for name in self._catalog.events}
@@ -134,14 +136,31 @@ class Reader:
         """The leaf's first window. Remembered as of the last `sources`: a late event may still move it back."""
         if (known := self._firsts.get(leaf.name)) is not None:
             return known
-        if isinstance(leaf, ReportedKpi):
-            found = self._instant(reported_since(leaf))
-        else:
-            found = self._instant(first_of_stream(streams_of(leaf)[0]))
+        reported = isinstance(leaf, ReportedKpi)
+        found = self._instant(reported_since(leaf)) if reported else self._first_of_stream(leaf)
         if found is None:
             return None
         begun = self._firsts[leaf.name] = window_start(leaf.base_grain, found, leaf.calendar)
         return begun
+
+    def _first_of_stream(self, leaf: Leaf) -> datetime | None:
+        """Asked for all leaves at once, when it is asked at all: there may be hundreds; later only of what had none."""
+        leaves = {leaf.name: leaf}
+        if not self._asked_for_firsts:
+            leaves |= {one.name: one for kpi in self._catalog.kpis.values() for one in self._catalog.leaves(kpi)}
+            self._asked_for_firsts = True
+        streamed = [one for one in leaves.values() if not isinstance(one, ReportedKpi)]
+        begins = {
+            streamed[int(at)].name: found
+            for at, first in self._store.query(firsts_of(streams_of(one)[0] for one in streamed))
+            if (found := _instant(first)) is not None
+        }
+        self._firsts |= {
+            one.name: window_start(one.base_grain, begins[one.name], one.calendar)
+            for one in streamed
+            if one.name in begins
+        }
+        return begins.get(leaf.name)
 
     def values(
         self, kpi: str, spans: Sequence[tuple[datetime, datetime]], where: Mapping[str, str] | None = None
