@@ -136,8 +136,7 @@ class Reader:
         """The leaf's first window. Remembered as of the last `sources`: a late event may still move it back."""
         if (known := self._firsts.get(leaf.name)) is not None:
             return known
-        reported = isinstance(leaf, ReportedKpi)
-        found = self._instant(reported_since(leaf)) if reported else self._first_of_stream(leaf)
+        found = self._instant(reported_since(leaf)) if isinstance(leaf, ReportedKpi) else self._first_of_stream(leaf)
         if found is None:
             return None
         begun = self._firsts[leaf.name] = window_start(leaf.base_grain, found, leaf.calendar)
