@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from onpace.alerts.status import Labels
-from onpace.alerts.why import Step, Told
+from onpace.alerts.why import Place, Step, Told
 from onpace.processors.clickhouse import ClickHouse
 
 __all__ = ["AlertLog", "ClickHouseAlertLog", "StatusChange", "label_place"]
@@ -64,7 +64,7 @@ class ClickHouseAlertLog:
         until = "parseDateTime64BestEffort({at:String}, 6, 'UTC')"
         up_to = self._store.query(f"{each} <= {until} ORDER BY at DESC LIMIT {LAST} BY series, period", asked)
         after = self._store.query(f"{each} > {until} ORDER BY at LIMIT 1 BY series, period", asked)
-        return [_step(row) for row in [*reversed(up_to), *after]]
+        return _chained([_step(row) for row in [*reversed(up_to), *after]])
 
     def told(self, rule: str) -> list[Told]:
         """What the outbox has, settled or not."""
@@ -116,6 +116,20 @@ def _told(payload: Mapping[str, object], outcome: str, settled: datetime | None)
 def _step(row: Sequence[Any]) -> Step:
     series, period, at, *rest = row
     return Step((_series(series), period), _utc(at), *rest)
+
+
+def _chained(steps: Sequence[Step]) -> list[Step]:
+    """In order of time, and within one instant, in which late events correct what was judged, as one led to another."""
+    found: list[Step] = []
+    state: dict[Place, str] = {}
+    waiting = sorted(steps, key=lambda step: step.at)
+    while waiting:
+        now = [step for step in waiting if step.at == waiting[0].at]
+        chosen = next((step for step in now if step.before == state.get(step.place, step.before)), now[0])
+        state[chosen.place] = chosen.state
+        waiting.remove(chosen)
+        found.append(chosen)
+    return found
 
 
 def _series(text: str) -> Labels:

@@ -22,9 +22,9 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import Literal
 
-from onpace.alerts.changes import with_unit
+from onpace.alerts.changes import bare, with_unit
 from onpace.alerts.rules import NO_VALUE, Inputs, Verdict, too_little
-from onpace.alerts.status import finite, format_value
+from onpace.alerts.status import finite
 from onpace.config.amounts import reached
 from onpace.config.calendar import Calendar, Grain
 from onpace.config.kpi import Direction
@@ -200,9 +200,7 @@ def anomaly_verdict(
 def _sentence(value: float, usual: Usual, *, beyond: bool, run: bool, unit: str) -> str:
     side = "below" if value < usual.centre else "above"
     if run:
-        return (
-            f"{with_unit(value, unit)}: {RUN} in a row {side} {format_value(usual.centre)}, the mean of {usual.words}"
-        )
+        return f"{with_unit(value, unit)}: {RUN} in a row {side} {bare(usual.centre, unit)}, the mean of {usual.words}"
     place = side if beyond else "within"
-    spread = f"the usual {format_value(usual.low)} to {format_value(usual.high)}"
-    return f"{with_unit(value, unit)}, {place} {spread} of {usual.words} (around {format_value(usual.centre)})"
+    spread = f"the usual {bare(usual.low, unit)} to {bare(usual.high, unit)}"
+    return f"{with_unit(value, unit)}, {place} {spread} of {usual.words} (around {bare(usual.centre, unit)})"

@@ -29,14 +29,15 @@ FACTS = {
     "target": "Target",
     "expected": "Expected by now",
     "gap": "Gap",
+    "segments": "Segments",
     "forecast": "Forecast",
     "since": "Since",
     "guardrails": "Guardrails",
     "leading": "Leading",
     "note": "Note",
+    "dashboard": "Dashboard",
 }
 """The annotations that people read, in order."""
-IN_UNIT = ("value", "target", "expected", "gap")
 KINDS = {"page": "failure", "ticket": "warning", "info": "info"}
 """apprise's notify types, by severity: they choose the colour and the icon."""
 
@@ -55,12 +56,7 @@ def words(one: Notification) -> tuple[str, str]:
     """What people read: a title, and the facts one a line; of a report its text."""
     if one.state == "report":
         return one.annotations["summary"], one.annotations["text"]
-    unit = one.annotations.get("unit", "")
-    facts = [
-        f"{title}: {one.annotations[name]}{f' {unit}' if unit and name in IN_UNIT else ''}"
-        for name, title in FACTS.items()
-        if name in one.annotations
-    ]
+    facts = [f"{title}: {one.annotations[name]}" for name, title in FACTS.items() if name in one.annotations]
     if one.ends_at:
         facts.append(f"Until: {one.ends_at:%Y-%m-%d %H:%M UTC}")
     about = f"Rule {one.labels.get('alertname', '')}, severity {one.labels.get('severity', '')}"

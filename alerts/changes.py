@@ -17,7 +17,7 @@ from onpace.config.calendar import Calendar, Grain, period_containing, window_en
 from onpace.config.open_time import closed_through
 from onpace.config.rules import ChangeRule
 
-__all__ = ["MIN_WEEKS", "Comparison", "change_verdict", "compared", "earlier_windows", "with_unit"]
+__all__ = ["MIN_WEEKS", "Comparison", "bare", "change_verdict", "compared", "earlier_windows", "with_unit"]
 
 WEEKS = 4
 """So many weeks back the same weekday is looked at."""
@@ -101,8 +101,13 @@ def _noun(grain: Grain) -> str:
 
 
 def with_unit(value: float, unit: str) -> str:
-    """`412 orders`; a ratio is a bare number."""
-    return format_value(value) if unit in ("", "ratio") else f"{format_value(value)} {unit}"
+    """`412 orders`; a ratio in percent."""
+    return bare(value, unit) if unit in ("", "ratio") else f"{bare(value, unit)} {unit}"
+
+
+def bare(value: float, unit: str) -> str:
+    """`412`; a ratio in percent all the same."""
+    return f"{format_value(value * 100)} %" if unit == "ratio" else format_value(value)
 
 
 def change_verdict(
@@ -138,6 +143,7 @@ def _sentence(value: float, baseline: float, words: str, *, relative: bool, unit
     if value == baseline:
         return f"{with_unit(value, unit)}, as in {words}"
     size = abs(value - baseline)
-    off = f"{format_value(float(f'{100 * size / abs(baseline):.2g}'))} %" if relative else format_value(size)
+    points = f"{format_value(size * 100)} percentage points" if unit == "ratio" else format_value(size)
+    off = f"{format_value(float(f'{100 * size / abs(baseline):.2g}'))} %" if relative else points
     side = "below" if value < baseline else "above"
-    return f"{with_unit(value, unit)}, {off} {side} the {format_value(baseline)} of {words}"
+    return f"{with_unit(value, unit)}, {off} {side} the {bare(baseline, unit)} of {words}"

@@ -18,6 +18,7 @@ import structlog
 from onpace.alerts.alerting import PIPELINE_RULES, AlertBook, Look
 from onpace.alerts.covering import covering, in_order
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
 from onpace.alerts.judging import Progress, StatusBoard, read_progress
@@ -25,6 +26,7 @@ from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
 from onpace.alerts.reading import SeriesReader
+from onpace.alerts.recalling import ToldBefore, channels_told, recalled
 from onpace.alerts.reporter import Reporter
 from onpace.alerts.rules import is_active
 from onpace.alerts.silence_store import SilenceReader
@@ -67,7 +69,9 @@ class Engine:
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
         reports: ReportSource | None = None,
+        evidence: Evidence | None = None,
         silences: SilenceReader | None = None,
+        told_before: ToldBefore | None = None,
         reporter: Reporter | None = None,
     ) -> None:
         self._catalog = catalog
@@ -78,7 +82,9 @@ class Engine:
         self._metrics = metrics
         self._patience = patience or Patience()
         self._reports = reports
+        self._evidence = evidence
         self._silences = silences
+        self._told_before = told_before
         self._reporter = reporter
         self._targets: TargetHistory | None = None
         self._board: StatusBoard | None = None
@@ -144,8 +150,14 @@ class Engine:
     def _state(self) -> tuple[StatusBoard, AlertBook]:
         if self._board is None or self._book is None:
             self._board = StatusBoard(self._catalog, self._reader, self._history.statuses(), self._recorded())
-            self._book = AlertBook(self._catalog, self._reader, self._board, self._history.alerts())
+            self._book = AlertBook(self._catalog, self._reader, self._board, self._alerts())
         return self._board, self._book
+
+    def _alerts(self) -> list[Alert]:
+        alerts = self._history.alerts()
+        if self._told_before is None:
+            return alerts
+        return recalled(alerts, self._told_before, channels=self._channels, is_manager=self._is_manager)
 
     def _recorded(self) -> TargetHistory:
         if self._targets is None:
@@ -215,7 +227,7 @@ class Engine:
             telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
             for channel in self._hearing(telling):
                 note = "" if self._is_manager(channel) else telling.note
-                messages.append(with_note(compose(telling.alert, channel, self._catalog, found), note))
+                messages.append(with_note(self._message(telling.alert, channel, found), note))
             if telling.alert != alert:
                 after[alert.identity] = known[alert.identity] = telling.alert
         if messages:
@@ -237,7 +249,7 @@ class Engine:
         return known is not None and known.type == "alertmanager"
 
     def _may_speak(self, alert: Alert, found: Evaluation) -> bool:
-        return self._may_notify(alert, found.now) and not found.quiet.silencing(alert)
+        return self._may_notify(alert, found.now) and not found.quiet.reason(alert)
 
     def _may_notify(self, alert: Alert, now: datetime) -> bool:
         rule = self._catalog.rules.get(alert.rule)
@@ -246,11 +258,15 @@ class Engine:
     def _channels(self, alert: Alert) -> tuple[str, ...]:
         if alert.rule not in PIPELINE_RULES:
             rule = self._catalog.rules.get(alert.rule)
-            return rule.notify if rule else ()
+            return rule.notify if rule else self._once_told(alert)
         silent = {event for _, event in alert.series}  # none: the whole pipeline is behind
         rules = self._catalog.rules.values()
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
+
+    def _once_told(self, alert: Alert) -> tuple[str, ...]:
+        """The channels that were told of an alert whose rule has left the KPI files."""
+        return channels_told(alert, self._told_before, self._catalog.channels) if self._told_before else ()
 
     def _direct(self, alert: Alert) -> frozenset[str]:
         return frozenset(name for name in self._channels(alert) if not self._is_manager(name))
@@ -259,11 +275,16 @@ class Engine:
         """What is told to Alertmanagers again."""
         told = [alert for alert in evaluation.alerts if alert.state == "firing" and alert.notified == "firing"]
         return [
-            compose(alert, channel, self._catalog, evaluation)
+            self._message(alert, channel, evaluation)
             for alert in told
             for channel in self._channels(alert)
             if self._is_manager(channel)
         ]
+
+    def _message(self, alert: Alert, channel: str, evaluation: Evaluation) -> Notification:
+        """With its evidence, which is read only here: for what somebody hears of."""
+        evidence = self._evidence.about(alert, evaluation) if self._evidence else None
+        return compose(alert, channel, self._catalog, evaluation, evidence)
 
 
 def _same(status: KpiStatus, known: KpiStatus | None) -> bool:

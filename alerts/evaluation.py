@@ -68,3 +68,7 @@ class Evaluation:
         series, grain = target_series(kpi.headline), kpi.headline.grain
         found = [s for s in self.statuses if (s.kpi, s.series, s.grain) == (kpi.name, series, grain)]
         return max(found, key=lambda status: status.period_start, default=None)
+
+    def status_of(self, kpi: str, series: Labels, period: str) -> KpiStatus | None:
+        """The status of a target in one period, if it was judged."""
+        return next((status for status in self.statuses if status.key == (kpi, series, period)), None)

@@ -128,7 +128,6 @@ class Explainer:
             held=self._held(rule, question) if rule else "",
             unheard=unheard(self._catalog, self._quiet(question.at, known), question.rule, alerts),
             evaluated_to={(alert.series, alert.period): alert.evaluated_to for alert in known},
-            looked_to=_looked_to(known) if isinstance(rule, WindowRule) else None,
         )
 
     def _quiet(self, at: datetime, known: Sequence[Alert]) -> Quiet:
@@ -236,10 +235,6 @@ _PIPELINE = {
     STALE_RULE: "a source has been silent for longer than its expected_every",
     BEHIND_RULE: "the pipeline is not caught up with the stream",
 }
-
-
-def _looked_to(known: Sequence[Alert]) -> datetime | None:
-    return max((alert.evaluated_to for alert in known if alert.evaluated_to and not alert.period), default=None)
 
 
 def _check(question: Question, rule: Rule | None) -> None:

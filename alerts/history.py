@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -57,8 +57,8 @@ class Outbox(Protocol):
         """What was put in and never settled, oldest first."""
         ...
 
-    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
-        """Which of these were settled before: channel and key."""
+    def known(self, keys: Collection[str]) -> dict[tuple[str, str], bool]:
+        """Which messages of these keys were ever put in: channel and key, and whether it is settled."""
         ...
 
     def firing(self, channel: str) -> list[Notification]:
@@ -149,15 +149,16 @@ class ClickHouseOutbox:
         rows = self._store.query("SELECT payload FROM notifications FINAL WHERE settled = 0 ORDER BY created_at, key")
         return [Notification.from_json(payload) for (payload,) in rows]
 
-    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
+    def known(self, keys: Collection[str]) -> dict[tuple[str, str], bool]:
         """By channel and key."""
-        if not notifications:
-            return set()
+        if not keys:
+            return {}
         rows = self._store.query(
-            "SELECT channel, key FROM notifications WHERE settled = 1 AND key IN {keys:Array(String)}",
-            {"keys": [one.key for one in notifications]},
+            "SELECT channel, key, max(settled) FROM notifications WHERE key IN {keys:Array(String)}"
+            " GROUP BY channel, key",
+            {"keys": list(keys)},
         )
-        return {(channel, key) for channel, key in rows}
+        return {(channel, key): bool(settled) for channel, key, settled in rows}
 
     def firing(self, channel: str) -> list[Notification]:
         """By the newest message for each set of labels that was not refused."""

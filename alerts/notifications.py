@@ -8,17 +8,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
+from zoneinfo import ZoneInfo
 
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.forecasts import forecast_words
 from onpace.alerts.guardrails import guardrail_words
+from onpace.alerts.message_text import (
+    aim_words,
+    context,
+    description,
+    headline,
+    label_value,
+    leading_words,
+    series_words,
+)
+from onpace.alerts.quantities import difference, local_time, quantity
 from onpace.alerts.states import Alert
-from onpace.alerts.status import KpiStatus, Labels, format_value
+from onpace.alerts.status import KpiStatus
 from onpace.alerts.telling import more_words
 from onpace.config.catalog import Catalog
-from onpace.config.privacy import for_owner
+from onpace.config.rules import NoDataRule
 
-__all__ = ["Notification", "compose", "leading_words", "series_words", "with_note"]
+__all__ = ["Notification", "compose", "leading_words", "message_key", "series_words", "with_note"]
+
+UTC = ZoneInfo("UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,45 +72,34 @@ class Notification:
         return cls(**raw)
 
 
-def series_words(series: Labels) -> str:
-    """`region EU, channel web`; '' for the total."""
-    return ", ".join(f"{name} {_label(value)}" for name, value in series)
+def compose(
+    alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation, evidence: Mapping[str, str] | None = None
+) -> Notification:
+    """The message about the alert as it is now: firing, or resolved when it is anything else.
 
-
-def _label(value: str | None) -> str:
-    # Alertmanager treats an empty label as a missing one; null and '' are different series.
-    return "(null)" if value is None else value or "(empty)"
-
-
-def leading_words(catalog: Catalog, evaluation: Evaluation, kpi: str) -> str:
-    """The KPIs that claim to drive this one, with their statuses: `Checkout conversion: at risk (link unproven)`."""
-    if kpi not in catalog.kpis:
-        return ""
-    words = []
-    about = catalog.kpi(kpi)
-    for leading in [one for one in catalog.leading(about) if for_owner(about, one)]:
-        status = evaluation.headline(leading)
-        state = status.status.replace("_", " ") if status else "no target"
-        words.append(f"{leading.title or leading.name}: {state} (link unproven)")
-    return "; ".join(words)
-
-
-def compose(alert: Alert, channel: str, catalog: Catalog, evaluation: Evaluation) -> Notification:
-    """The message about the alert as it is now: firing, or resolved when it is anything else."""
+    `evidence`: further annotations, such as which segments explain the gap.
+    """
     state: Literal["firing", "resolved"] = "firing" if alert.state == "firing" else "resolved"
     ended = alert.resolved_at or alert.evaluated_to or evaluation.now
-    moment = alert.fired_at if state == "firing" else ended
-    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
     return Notification(
-        key=hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32],
+        key=message_key(alert, channel, evaluation.now),
         channel=channel,
         state=state,
         labels=_labels(alert, catalog),
-        annotations=_annotations(alert, catalog, evaluation),
+        annotations=_annotations(alert, catalog, evaluation, evidence or {}),
         starts_at=alert.active_since or alert.fired_at or evaluation.now,
         ends_at=None if state == "firing" else ended,
         created_at=evaluation.now,
     )
+
+
+def message_key(alert: Alert, channel: str, now: datetime) -> str:
+    """The key of the message about the alert as it is, the same each time; `now` is for want of any other moment."""
+    state = "firing" if alert.state == "firing" else "resolved"
+    ended = alert.resolved_at or alert.evaluated_to or now
+    moment = alert.fired_at if state == "firing" else ended
+    parts = [alert.rule, alert.kpi, json.dumps(alert.series), alert.period, state, _moment(alert, moment), channel]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
 
 
 def _moment(alert: Alert, at: datetime | None) -> str:
@@ -110,7 +112,9 @@ def with_note(one: Notification, note: str) -> Notification:
     if not note:
         return one
     words = f"{note[0].upper()}{note[1:]}"
-    said = {"note": words, "description": f"{one.annotations.get('description', '')} {words}.".strip()}
+    link = f" Dashboard: {one.annotations['dashboard']}" if "dashboard" in one.annotations else ""
+    text = f"{one.annotations.get('description', '').removesuffix(link)} {words}.{link}".strip()
+    said = {"note": words, "description": text}
     return replace(one, annotations={**one.annotations, **said})
 
 
@@ -125,63 +129,32 @@ def _labels(alert: Alert, catalog: Catalog) -> dict[str, str]:
         "period": alert.period,
     }
     labels = {name: value for name, value in labels.items() if value}
-    return labels | {f"dim_{name}": _label(value) for name, value in alert.series}
+    return labels | {f"dim_{name}": label_value(value) for name, value in alert.series}
 
 
-def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation) -> dict[str, str]:
-    kpi = catalog.kpis.get(alert.kpi)
-    status = _status(alert, evaluation)
-    since = alert.active_since.strftime("%Y-%m-%d %H:%M UTC") if alert.active_since else ""
-    about = [(kpi.title or kpi.name) if kpi else "Pipeline", series_words(alert.series), alert.period]
-    outcome = "" if alert.state in ("firing", "met", "missed") else "resolved: "
+def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation, evidence: Mapping[str, str]) -> dict[str, str]:
+    kpi, rule = catalog.kpis.get(alert.kpi), catalog.rules.get(alert.rule)
+    status = evaluation.status_of(alert.kpi, alert.series, alert.period) if alert.period else None
+    unit, zone = (kpi.unit, kpi.zone) if kpi else ("", UTC)
+    measured = alert.value is not None and not isinstance(rule, NoDataRule)  # there it is how long nothing came
     found = {
-        "summary": f"{' / '.join(part for part in about if part)}: {outcome}{alert.reason}",
-        "since": since,
-        "unit": kpi.unit if kpi else "",
-        "value": format_value(alert.value) if alert.value is not None else "",
+        "summary": headline(alert, kpi, rule, status),
+        "since": local_time(alert.active_since, zone) if alert.active_since else "",
+        "unit": unit,
+        "value": quantity(alert.value, unit) if measured else "",
         "leading": leading_words(catalog, evaluation, alert.kpi),
         "more": more_words(evaluation.held.get(alert.rule, 0)) if alert.state == "firing" else "",
+        **evidence,
     }
     if status:
-        aim = _aim(status)
-        found |= {"target": aim, "expected": format_value(status.expected), "gap": format_value(status.gap)}
+        expected, gap = quantity(status.expected, unit), difference(status.gap, unit)
+        found |= {"target": aim_words(status, unit), "expected": expected, "gap": gap}
         found["guardrails"] = guardrail_words(status)
         found["forecast"] = _forecast(status, evaluation)
-    found["description"] = _sentence(found)
+    found["description"] = description(found, context(alert, kpi, status))
     return {name: text for name, text in found.items() if text}
 
 
 def _forecast(status: KpiStatus, evaluation: Evaluation) -> str:
     forecast = evaluation.forecasts.get(status.key)
     return forecast_words(forecast, status) if forecast and forecast.median is not None else ""
-
-
-def _aim(status: KpiStatus) -> str:
-    if status.target_value is not None or (status.target_min is None and status.target_max is None):
-        return format_value(status.target_value)
-    return f"{_bound(status.target_min)} to {_bound(status.target_max)}"
-
-
-def _bound(value: float | None) -> str:
-    return "any" if value is None else format_value(value)
-
-
-def _sentence(found: Mapping[str, str]) -> str:
-    unit = f" {found['unit']}" if found["unit"] else ""
-    sentences = [found["summary"]]
-    if "target" in found:
-        sentences.append(f"Target {found['target']}{unit}, expected by now {found['expected']}, gap {found['gap']}")
-    if found.get("forecast") and found["forecast"] not in found["summary"]:
-        sentences.append(f"Forecast: {found['forecast']}")
-    if found["since"]:
-        sentences.append(f"Since {found['since']}")
-    if found["leading"]:
-        sentences.append(f"Leading: {found['leading']}")
-    if found["more"]:
-        sentences.append(found["more"])
-    return ". ".join(sentences) + "."
-
-
-def _status(alert: Alert, evaluation: Evaluation) -> KpiStatus | None:
-    key = (alert.kpi, alert.series, alert.period)
-    return next((status for status in evaluation.statuses if alert.period and status.key == key), None)

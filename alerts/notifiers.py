@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -136,12 +136,16 @@ class Dispatcher:
         Raises StoreUnavailable, and then none is taken.
         """
         fresh = [one for one in notifications if (one.channel, one.key) not in self._taken]
-        if settled := self._outbox.settled(fresh):
-            fresh = [one for one in fresh if (one.channel, one.key) not in settled]
+        known = self._outbox.known([one.key for one in fresh])
+        fresh = [one for one in fresh if not known.get((one.channel, one.key))]
         now = self.clock()
         fresh = [replace(one, created_at=now) for one in fresh]
         self._outbox.put(fresh)
         self._enqueue(fresh)
+
+    def told(self, keys: Collection[str]) -> Collection[tuple[str, str]]:
+        """Which messages of these keys were ever taken, by any engine: channel and key. Raises StoreUnavailable."""
+        return self._outbox.known(keys).keys()
 
     def refresh(self, firing: Sequence[Notification], now: datetime) -> None:
         """Tell the channels that forget what still fires and what ended lately, every `resend`.

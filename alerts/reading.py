@@ -8,13 +8,18 @@ from typing import Protocol
 
 from onpace.config.calendar import Grain
 
-__all__ = ["SeriesKey", "SeriesReader", "SourceTimes", "Span", "WindowPoint"]
+__all__ = ["Portions", "SegmentReader", "SeriesKey", "SeriesReader", "SourceTimes", "Span", "WindowPoint"]
 
 Span = tuple[datetime, datetime]
 """A half-open stretch of base windows: `start <= window_start < end`."""
 
 SeriesKey = tuple[str | None, ...]
 """Dimension values in the order of `by`; () is the total."""
+
+
+Portions = Mapping[SeriesKey, tuple[float, float]]
+"""What each value of a dimension counts for: an amount, and what it is divided by (0 where it adds up by itself).
+Under () is all that was not told apart."""
 
 
 class WindowPoint(Protocol):
@@ -75,3 +80,16 @@ class SeriesReader(Protocol):
     def sources(self) -> Mapping[str, SourceTimes]:
         """How far each event type has come."""
         ...
+
+
+class SegmentReader(Protocol):
+    """Reads what the segments of KPIs count for. Raises StoreUnavailable when the store does not answer."""
+
+    def segments(
+        self, kpi: str, spans: Sequence[Span], dimension: str, where: Mapping[str, str | None] = ...
+    ) -> Sequence[Portions]:
+        """Of each value of a dimension, in each span, in one query."""
+        ...
+
+    def first_event(self, kpi: str) -> datetime | None:
+        """The start of the KPI's first base window."""

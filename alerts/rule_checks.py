@@ -17,7 +17,7 @@ from onpace.alerts.status import KpiStatus, Labels
 from onpace.config.calendar import window_end, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.rule_tests import AlertCheck, RuleTest, SentEvents, StatusCheck, Suite, ValueCheck
-from onpace.config.rules import AnomalyRule, ChangeRule, ThresholdRule, WindowRule
+from onpace.config.rules import AnomalyRule, ChangeRule, NoDataRule, PaceRule, Rule, ThresholdRule, WindowRule
 from onpace.ingest.event import Event
 
 __all__ = ["Sent", "alert_problems", "end_of", "looks_of", "sent_events", "status_problems", "value_problems"]
@@ -110,13 +110,22 @@ def looks_of(test: RuleTest, suite: Suite, catalog: Catalog, sent: Sequence[Sent
     before = {one.arrives - _MICROSECOND for one in sent if one.arrives - one.event.time > late}
     looks = {*checks, *(at for at in before if begin <= at <= last)}
     step = test.every
-    if step is None and (steps := [step_of(rule, catalog) for rule in rules if not goes_by_windows(rule)]):
+    if step is None and (steps := [step_of(rule, catalog) for rule in rules if _remembers(rule)]):
         step = max(min(steps), (last - begin) / MOST_LOOKS)
     at = begin
     while step and at <= last:
         looks.add(at)
         at += step
     return sorted(one for one in looks if one <= end)
+
+
+def _remembers(rule: Rule) -> bool:
+    """Whether its alerts depend on more than is there at a look: it has to be looked at before."""
+    if goes_by_windows(rule):
+        return False  # one look steps through all windows
+    if isinstance(rule, PaceRule):
+        return bool(rule.keep)  # the engine itself looks back over `for`
+    return bool(rule.hold or rule.keep) or not isinstance(rule, NoDataRule)
 
 
 def value_problems(check: ValueCheck, suite: Suite, reader: SeriesReader) -> Iterator[str]:

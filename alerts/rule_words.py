@@ -6,7 +6,18 @@ from onpace.alerts.changes import with_unit
 from onpace.alerts.status import format_value
 from onpace.config.amounts import Amount
 from onpace.config.durations import format_duration
-from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.rules import (
+    AnomalyRule,
+    AttainmentRule,
+    ChangeRule,
+    ForecastRule,
+    NoDataRule,
+    PaceRule,
+    PeriodRule,
+    Rule,
+    ThresholdRule,
+    WindowRule,
+)
 
 __all__ = ["asks", "rule_words"]
 
@@ -31,6 +42,10 @@ def asks(rule: Rule, unit: str) -> str:
 
 
 def _when(rule: Rule, unit: str) -> str:
+    return _of_window(rule, unit) if isinstance(rule, WindowRule) else _of_the_rest(rule)
+
+
+def _of_window(rule: WindowRule, unit: str) -> str:
     match rule:
         case ThresholdRule():
             return _beyond(rule.below, rule.above, unit)
@@ -38,15 +53,21 @@ def _when(rule: Rule, unit: str) -> str:
             word, amount = ("drop", rule.drop) if rule.drop else ("rise", rule.rise)
             effect = f" and {with_unit(rule.min_effect, unit)}" if rule.min_effect else ""
             return f"at a {word} of {_amount(amount, unit)}{effect} or more against {_AGAINST[rule.against]}"
+        case AnomalyRule():
+            return "on what is not usual"
+
+
+def _of_the_rest(rule: PeriodRule | NoDataRule) -> str:
+    match rule:
         case PaceRule():
             return "when off track" if rule.at == "off_track" else "when at risk or off track"
         case AttainmentRule():
             side, bound = ("below", rule.below) if rule.below is not None else ("above", rule.above)
             return f"{side} {(bound or 0.0) * 100:.4g} % of the target"
+        case ForecastRule():
+            return f"from a probability to miss of {rule.probability * 100:.4g} % on"
         case NoDataRule():
             return f"after {format_duration(rule.after)} of silence" if rule.after else "when a report is overdue"
-        case _:
-            return "on what is not usual"
 
 
 _AGAINST = {"previous": "the one before", "same_weekday": "the same weekday", "year_ago": "a year ago"}

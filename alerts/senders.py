@@ -95,6 +95,7 @@ def postable_alerts(notifications: Iterable[Notification], now: datetime) -> lis
             "annotations": dict(one.annotations),
             "startsAt": min(one.starts_at, now).isoformat(),
             "endsAt": _end(one, now).isoformat(),
+            **({"generatorURL": link} if (link := one.annotations.get("dashboard")) else {}),
         }
         for one in notifications
     ]

@@ -108,9 +108,7 @@ class Asked:
     unheard: Mapping[Place, str] = field(default_factory=dict)
     """Alerts whose messages are held back, each with the reason: a silence, an acknowledgement, another alert."""
     evaluated_to: Mapping[Place, datetime | None] = field(default_factory=dict)
-    """How far each alert that the engine knows was looked at."""
-    looked_to: datetime | None = None
-    """How far all series of a rule that goes window by window were, also those that no alert is kept of."""
+    """How far each alert that the engine knows was looked at; one of a rule about windows at least is known."""
 
     @property
     def past(self) -> bool:
@@ -271,10 +269,11 @@ def _quiet(asked: Asked, stand: Stand, finding: Finding) -> str:
 
 def _why_not(asked: Asked, finding: Finding) -> str:
     """Why an alert does not fire whose rule is broken."""
-    if finding.place not in asked.evaluated_to and asked.looked_to is None:
+    known = asked.evaluated_to
+    seen = known.get(finding.place) if finding.place[1] else max((at for at in known.values() if at), default=None)
+    if seen is None:
         return "no engine has looked at it yet"
-    seen = asked.looked_to or asked.evaluated_to[finding.place]
-    if seen and finding.end and seen < finding.end:
+    if finding.end and seen < finding.end:
         return f"the engine has looked at it up to {_moment(asked, seen)}"
     return "late events came after the engine had judged it"
 

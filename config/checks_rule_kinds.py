@@ -28,13 +28,11 @@ Complaint = tuple[str, str]
 
 
 def threshold_problems(rule: ThresholdRule, kpi: Kpi | None) -> Iterator[Complaint]:
-    """Of a rule with a bound: it has one, can be past it, and its clear condition can hold, beyond where it fires."""
+    """Of a rule with a bound: it has one, and its clear condition can hold, beyond where it fires."""
     if (rule.below is None) == (rule.above is None):
         yield "", "a threshold needs either below or above"
         return
     counts = kpi is not None and _is_count(kpi)
-    if counts and rule.below is not None and rule.below <= 0:
-        yield "below", f"it can never fire: a count is never below {rule.below:g}"
     clear = rule.clear
     if clear is None:
         return

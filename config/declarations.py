@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, get_args
 from pydantic import BaseModel
 
 from onpace.config.calendars import CalendarRules
+from onpace.config.dashboards import DashboardUrl
 from onpace.config.durations import Duration
 from onpace.config.errors import did_you_mean
 from onpace.config.expressions import ExpressionError, parse_event_expression
@@ -69,7 +70,7 @@ RULE_KINDS: dict[str, type[Rule]] = {
 SECTIONS = ("calendars", "events", "objectives", "kpis", "channels", "rules", "reports")
 HARMLESS_IN_KPIS = {
     **dict.fromkeys(("title", "description", "owner", "team", "unit", "level", "perspective", "nature", "objective")),
-    **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive")),
+    **dict.fromkeys(("guardrails", "drives", "targets", "levers", "review_every", "reviewed", "waive", "dashboard")),
     "direction": "higher_is_better",
     "role": "leading",
 }
@@ -87,6 +88,7 @@ class Defaults(Model):
     calendar: str | None = None
     currency: str | None = None
     """The unit of library KPIs that are in money."""
+    dashboard: DashboardUrl | None = None
 
 
 @dataclass(frozen=True, slots=True)

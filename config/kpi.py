@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from onpace.config.calendar import BASE_GRAINS, Calendar, Grain, Period
 from onpace.config.calendars import CalendarName, Day, calendar_of
+from onpace.config.dashboards import DashboardUrl
 from onpace.config.durations import Duration
 from onpace.config.increases import IncreaseInFile, Over
 
@@ -214,6 +215,8 @@ class KpiCommon(Model):
     reviewed: Day | None = None
     """When somebody last did."""
     waive: tuple[Waiver, ...] = ()
+    dashboard: DashboardUrl | None = None
+    """Where to look further, in messages about it; unset means that of the settings."""
     timezone: str = "UTC"
     nature: Literal["accumulates", "level"] | None = None
     observes: CalendarName | None = Field(default=None, alias="calendar")

@@ -34,6 +34,8 @@ def narrowed(
         kpis=kpis,
         objectives={},
         channels={},
+        silences=(),
+        reports={},
         rules={name: rule.model_copy(update={"notify": ()}) for name, rule in chosen.items()},
     )
 

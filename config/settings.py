@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from onpace.config.dashboards import DashboardUrl
 from onpace.config.durations import Duration
 
 __all__ = ["ClickHouseSettings", "EngineSettings", "KafkaSettings", "ProcessorSettings", "Settings", "WebSettings"]
@@ -84,6 +85,8 @@ class EngineSettings(Group):
     """How long a source must be stale, or the pipeline behind, before people are told."""
     private_webhooks: bool = True
     """Whether webhooks may go to loopback and private addresses."""
+    dashboard_url: DashboardUrl | None = None
+    """What messages link to where the KPI has no `dashboard`; unset means the status page."""
 
 
 class WebSettings(Group):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,12 +12,13 @@ from onpace.alerts.backtest import Alarm, Ledger, Score, score
 from onpace.alerts.history import ClickHouseHistory
 from onpace.alerts.instants import goes_by_windows, instants, lateness_of, lead_in, lookback
 from onpace.alerts.past_targets import PastTargets
+from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError, UnknownName, did_you_mean
 from onpace.config.incidents import Incident
 from onpace.config.kpi_entities import ReportedKpi
 from onpace.config.narrowing import narrowed
-from onpace.config.rules import Rule
+from onpace.config.rules import AnomalyRule, ChangeRule, Rule, ThresholdRule
 from onpace.config.settings import Settings
 from onpace.deploy.archive import Archive, Arrivals, copy_archive
 from onpace.deploy.stores import now as wall_clock
@@ -147,6 +148,7 @@ class Replay:
     """So many evaluations it took."""
     ledger: Ledger = field(init=False)
     _reached: datetime | None = None
+    _grid: datetime | None = None
     _waiting: list[datetime] = field(default_factory=list)
     _seen: dict[str, datetime] = field(default_factory=dict)
 
@@ -157,32 +159,54 @@ class Replay:
         """Look at each of these instants, in order.
 
         Of a rule that goes by windows only at those that matter: while no event is late for a window that has been
-        complete, and no source is silent, one look at the last of them finds the same as a look at each.
+        complete, and no source is silent, one look at the last of them finds the same as a look at each. When one is
+        late for the newest window, there is a look at its arrival as well: that window is then judged again.
         """
         catalog = self.world.catalog
-        late = lateness_of(catalog.rules[self.rule], catalog)
         skipping = goes_by_windows(catalog.rules[self.rule]) and not any(
             isinstance(leaf, ReportedKpi) for kpi in catalog.kpis.values() for leaf in catalog.leaves(kpi)
         )
         for now in looks:
-            for part in self._arrivals(now, late):
-                self.world.arrive(part)
+            for part in self.arrivals.until(now):
+                self._take(part)
             self._waiting.append(now)
+            self._grid = now
             if not skipping or self._silent(now) or len(self._waiting) >= MOST_SKIPPED or self._reached is None:
                 self._look()
             self.progress(now, self.arrivals.taken)
         self._look()
 
-    def _arrivals(self, now: datetime, late: timedelta) -> Iterator[list[Arrival]]:
-        """What arrives by `now`; before what is late for a window that waits to be judged, it is judged."""
-        for part in self.arrivals.until(now):
-            for one in part:
-                self._seen[one.type] = EPOCH + timedelta(milliseconds=one.timestamp)
+    def _take(self, part: Sequence[Arrival]) -> None:
+        """Let events arrive; what waits to be judged is judged before one that is late for it, and anew after it."""
+        newest, complete_to = self._judged()
+        done = 0
+        for at, one in enumerate(part):
+            arrived = EPOCH + timedelta(milliseconds=one.timestamp)
+            self._seen[one.type] = arrived
+            if one.time_us >= complete_to:
+                continue
             if self._waiting:
-                boundary = (self._waiting[-1] - late - EPOCH) // timedelta(microseconds=1)
-                if any(one.time_us < boundary for one in part):
-                    self._look()
-            yield part
+                self.world.arrive(part[done:at])
+                done = at
+                self._look()
+            following = part[at + 1].timestamp if at + 1 < len(part) else None
+            if one.time_us >= newest and following != one.timestamp:
+                self.world.arrive(part[done : at + 1])
+                done = at + 1
+                self._waiting.append(max(arrived, self._reached or arrived))
+                self._look()
+        self.world.arrive(part[done:])
+
+    def _judged(self) -> tuple[int, int]:
+        """Of a rule on windows: start and end (microseconds since 1970) of the newest that was or is to be judged."""
+        rule, catalog = self._rule, self.world.catalog
+        reached = self._waiting[-1] if self._waiting else self._grid
+        if reached is None or not isinstance(rule, ThresholdRule | ChangeRule | AnomalyRule):
+            return 0, 0
+        calendar = catalog.kpi(rule.kpi).calendar
+        end = window_start(rule.grain, reached - lateness_of(rule, catalog), calendar)
+        start = window_start(rule.grain, end - timedelta(microseconds=1), calendar)
+        return (start - EPOCH) // timedelta(microseconds=1), (end - EPOCH) // timedelta(microseconds=1)
 
     def _silent(self, now: datetime) -> bool:
         """Whether a source has said nothing for so long that windows may have to wait."""

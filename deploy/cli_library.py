@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["add_to", "starter_yaml"]
 
 FILE = "kpis.yaml"
+TESTS = "rules.test.yaml"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -159,8 +160,9 @@ def init(
     timezone: Annotated[str, typer.Option(help="Where days begin and end.")] = "UTC",
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
-    """Write a first KPI file: three to five KPIs that fit the business, leading and lagging ones, with an objective."""
+    """Write a first KPI file, with a rule test: three to five KPIs that fit the business, leading and lagging ones."""
     from onpace.config.loader import load_catalog
+    from onpace.deploy.starter_tests import render_tests
     from onpace.deploy.starters import render
 
     chosen = business or _ask()
@@ -172,12 +174,15 @@ def init(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
+        if force or not (folder / TESTS).exists():
+            (folder / TESTS).write_text(render_tests(chosen, timezone), encoding="utf-8")
     except OSError as exc:
         raise OnPaceError(f"{target} cannot be written: {exc.strerror}") from exc
     catalog = load_catalog(target)
     typer.echo(
         f"wrote {target}: {len(catalog.kpis)} KPIs over {len(catalog.events)} events. The targets are examples: change "
-        f"them, then\n  onpace validate {folder}\n  onpace lint {folder}\n  onpace up --kpis {folder}"
+        f"them, then\n  onpace validate {folder}\n  onpace lint {folder}\n  onpace test {folder}\n"
+        f"  onpace up --kpis {folder}"
     )
 
 

@@ -19,6 +19,7 @@ from onpace.alerts.alert_log import ClickHouseAlertLog
 from onpace.alerts.collector import KpiCollector
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.explaining import Explainer, Question
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
 from onpace.alerts.metrics import EngineMetrics
@@ -137,12 +138,21 @@ def _crash_point(place: str | None) -> Callable[[str], None]:
     return crash
 
 
+def dashboard_url(settings: Settings) -> str | None:
+    """What messages link to unless the KPI says otherwise: by default the status page, where its address is known."""
+    web = settings.web
+    if settings.engine.dashboard_url or web.host in ("0.0.0.0", "::") or not web.port:
+        return settings.engine.dashboard_url
+    return f"http://{f'[{web.host}]' if ':' in web.host else web.host}:{web.port}/"
+
+
 class AlertPart:
     """The alert engine with its reader, history and notifiers. It stands by until its first `turn` that it leads."""
 
     def __init__(self, settings: Settings, catalog: Catalog, store: ClickHouse, registry: CollectorRegistry) -> None:
         self._settings = settings.engine
         self._store = store
+        self._dashboard_url = dashboard_url(settings)
         self._metrics = EngineMetrics(registry, version())
         self._terms = Terms(store, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}")
         self._lost: int | None = None
@@ -229,7 +239,9 @@ class AlertPart:
             metrics=self._metrics,
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
             reports=Reports(self._store, self.catalog),
+            evidence=Evidence(self.catalog, reader, self._dashboard_url),
             silences=ClickHouseSilences(self._store),
+            told_before=self.dispatcher.told,
             reporter=self._reporter(reader),
         )
         return reader, engine

@@ -22,6 +22,7 @@ __all__ = [
     "STATE_COLUMNS",
     "columns_of",
     "leaf_dimensions",
+    "leaf_fraction",
     "leaf_rows",
     "leaf_series",
     "leaf_value",
@@ -188,6 +189,13 @@ def leaf_value(leaf: Leaf, mine: str) -> str:
             return _finite(f"if(countIf({mine}) = 0, NULL, {_plain_total(mine)})")
         case ReportedKpi():
             return _reported_value(leaf, mine)
+
+
+def leaf_fraction(leaf: Leaf, mine: str) -> tuple[str, str]:
+    """SQL for what a mean or a share is divided from and by, over the same rows."""
+    if isinstance(leaf, SimpleKpi):
+        return _finite(f"({_plain_total(mine)} + sumKahanIf(compensation, {mine}))"), f"toFloat64(sumIf(count, {mine}))"
+    return f"toFloat64(sumIf(exact, {mine}))", f"toFloat64(sumIf(count, {mine}))"
 
 
 def _share(mine: str) -> str:

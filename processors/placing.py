@@ -170,11 +170,11 @@ class Spans:
         seconds = "toInt64(toUnixTimestamp(window_start))"
         condition = f"window_start >= toDateTime({edges[0]}, 'UTC') AND window_start < toDateTime({edges[-1]}, 'UTC')"
         merged = _merged_by(term, dims, f"roundDown({seconds}, CAST({edges}, 'Array(Int64)'))", condition)
-        inside = f"i -> Start >= CAST({starts}, 'Array(Int64)')[i] AND Start < CAST({ends}, 'Array(Int64)')[i]"
-        return (
-            f"SELECT arrayJoin(arrayFilter({inside}, range(1, {len(starts) + 1}))) AS Span, * EXCEPT (Start)\n"
-            f"  FROM ({merged})"
-        )
+        # the arrays are walked along: to index them would copy all of each, for each stretch of each row
+        arrays = ", ".join(f"CAST({part}, 'Array(Int64)')" for part in (starts, ends))
+        holds = "(i, opens, closes) -> Start >= opens AND Start < closes"
+        inside = f"arrayFilter({holds}, range(1, {len(starts) + 1}), {arrays})"
+        return f"SELECT arrayJoin({inside}) AS Span, * EXCEPT (Start)\n  FROM ({merged})"
 
 
 Placement = Windows | Spans

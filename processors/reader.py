@@ -18,6 +18,7 @@ from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.extents import Extent, begun_sql, firsts_of, leaf_reached
 from onpace.processors.placing import Placement, Spans, Windows
 from onpace.processors.report_sql import reported_since, reported_until
+from onpace.processors.segments import Portions, read_segments
 from onpace.processors.sql import dimension_select, merged_select
 from onpace.processors.window_tables import Placed, WindowTable, arrays_select, fill_table, placed_in, placed_points
 from onpace.processors.windows import LATEST_US
@@ -181,6 +182,17 @@ class Reader:
         begun = None if empty is None or len(merged) == len(spans) else self.first_event(kpi)
         nothing = [empty if begun is not None and begun < end else None for _, end in spans]
         return [merged.get(at, nothing[at]) for at in range(len(spans))]
+
+    def segments(
+        self, kpi: str, spans: Sequence[Span], dimension: str, where: Mapping[str, str | None] | None = None
+    ) -> list[Portions]:
+        """What each value of a dimension counts for in each span, in one query; `where` takes null as well.
+
+        Only for KPIs that `onpace.config.additivity` can take apart.
+        """
+        found = self._catalog.kpi(kpi)
+        self._check_dimensions(found, [dimension, *(where or ())])
+        return read_segments(self._store, self._catalog, found, spans, dimension=dimension, where=where or {})
 
     def _query(
         self, kpi: Kpi, placement: Placement, by: Sequence[str] = (), where: Mapping[str, str] | None = None

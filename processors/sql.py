@@ -15,7 +15,14 @@ from onpace.config.kpi import CumulativeKpi, DerivedKpi, RatioKpi
 from onpace.config.kpi_entities import BalanceKpi, Kpi
 from onpace.config.offsets import split_name
 from onpace.config.terms import Reach, Step, Term, reach_of, terms_of
-from onpace.processors.leaf_sql import STATE_COLUMNS, columns_of, leaf_dimensions, leaf_series, leaf_value
+from onpace.processors.leaf_sql import (
+    STATE_COLUMNS,
+    columns_of,
+    leaf_dimensions,
+    leaf_fraction,
+    leaf_series,
+    leaf_value,
+)
 from onpace.processors.placing import Placement
 from onpace.processors.quoting import inner
 
@@ -25,11 +32,18 @@ _UNION = "\n  UNION ALL\n"
 
 
 def merged_select(
-    catalog: Catalog, kpi: Kpi, placement: Placement, by: Sequence[str] = (), where: Sequence[str] = ()
+    catalog: Catalog,
+    kpi: Kpi,
+    placement: Placement,
+    by: Sequence[str] = (),
+    where: Sequence[str] = (),
+    *,
+    leaf_parts: bool = False,
 ) -> str:
     """A SELECT with the placement's column, the dimensions `by`, value, numerator, denominator and revision.
 
-    `where`: dimensions that are compared with the query parameters `where_<name>`.
+    `where`: dimensions that are compared with the query parameters `where_<name>`. `leaf_parts`: the KPI is a mean or
+    a share made of events itself, and its numerator and denominator are wanted too.
     """
     terms = list(dict.fromkeys(terms_of(catalog, kpi)))
     numbers = {term: f"v{at}" for at, term in enumerate(terms)}
@@ -40,6 +54,10 @@ def merged_select(
     branches = _UNION.join(_branch(at, term, needed, dims, placement) for at, term in enumerate(terms))
     keys = [placement.column, *map(inner, by)]
     merged = [*keys, *(f"{leaf_value(term.leaf, f'term = {at}')} AS v{at}" for at, term in enumerate(terms))]
+    if leaf_parts:
+        numerator, denominator = "numerator", "denominator"
+        parts = leaf_fraction(terms[0].leaf, "term = 0")
+        merged += [f"{sql} AS {name}" for sql, name in zip(parts, (numerator, denominator), strict=True)]
     outer = [placement.column, *(f"{inner(name)} AS `{name}`" for name in by)]
     return f"""SELECT {", ".join(outer)}, CAST({formula.value(kpi)}, 'Nullable(Float64)') AS value,
   CAST({numerator}, 'Nullable(Float64)') AS numerator, CAST({denominator}, 'Nullable(Float64)') AS denominator, revision

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
@@ -19,6 +19,7 @@ from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetVersion
 from onpace.config.calendar import Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
+from onpace.config.errors import StoreUnavailable
 from onpace.config.kpi import EventType, RatioKpi, SimpleKpi, Status
 from onpace.config.kpi_entities import Kpi
 from onpace.config.rules import Channel, Rule
@@ -92,6 +93,8 @@ class FakeReader:
         self.caught_up_at: datetime | None = None
         self.unfinished: set[str] = set()
         """KPIs whose history is being rebuilt."""
+        self.broken_segments = False
+        """Whether the store fails when it is asked for segments."""
         self.queries: list[str] = []
         self.windows_read = 0
         """How many windows the last table had."""
@@ -147,6 +150,36 @@ class FakeReader:
                 value = self._value(model, begin, stop, slice_)
                 found.setdefault(key, []).append(Point(begin, stop, value, done is not None and stop <= done))
         return found
+
+    def segments(
+        self, kpi: str, spans: Sequence[Span], dimension: str, where: Mapping[str, str | None] = {}
+    ) -> list[dict[SeriesKey, tuple[float, float]]]:
+        """A recount of amounts, or of numerators and denominators, per value of the dimension."""
+        self.queries.append(f"segments {kpi} by {dimension}")
+        if self.broken_segments:
+            raise StoreUnavailable("no answer")
+        model = self.catalog.kpi(kpi)
+        leaves = self.catalog.leaves(model)
+        values = {e.dims.get(dimension) for leaf in leaves for e in self.events[leaf.event]}
+        found: list[dict[SeriesKey, tuple[float, float]]] = []
+        for start, end in spans:
+            slices = {(value,): {**where, dimension: value} for value in sorted(values, key=str)}
+            counted = {key: self._portion(model, start, end, slice_) for key, slice_ in slices.items()}
+            found.append({key: portion for key, portion in counted.items() if any(portion)})
+        return found
+
+    def _portion(
+        self, kpi: Kpi, start: datetime, end: datetime, where: Mapping[str, str | None]
+    ) -> tuple[float, float]:
+        if isinstance(kpi, RatioKpi):
+            names = (kpi.numerator, kpi.denominator)
+            above, below = (self._value(self.catalog.kpi(name), start, end, where) or 0.0 for name in names)
+            return above, below
+        if isinstance(kpi, SimpleKpi) and kpi.agg == "avg":
+            parts = [kpi.model_copy(update={"agg": agg}) for agg in ("sum", "count")]
+            above, below = (self._value(part, start, end, where) or 0.0 for part in parts)
+            return above, below
+        return self._value(kpi, start, end, where) or 0.0, 0.0
 
     def rebuilding(self, kpi: str) -> tuple[str, ...]:
         """The inputs of which the history is not whole."""
@@ -245,10 +278,9 @@ class MemoryHistory:
         found = [one for one, outcome in self.box.values() if outcome is None]
         return sorted(found, key=lambda one: (one.created_at, one.key))
 
-    def settled(self, notifications: Sequence[Notification]) -> set[tuple[str, str]]:
-        """Those that are done with."""
-        wanted = {(one.channel, one.key) for one in notifications}
-        return {place for place, (_, outcome) in self.box.items() if outcome and place in wanted}
+    def known(self, keys: Collection[str]) -> dict[tuple[str, str], bool]:
+        """Those that were put in."""
+        return {place: outcome is not None for place, (_, outcome) in self.box.items() if place[1] in keys}
 
     def firing(self, channel: str) -> list[Notification]:
         """What was last told and is no end."""
@@ -276,6 +308,10 @@ class MemoryNotifier:
     def submit(self, notifications: Sequence[Notification]) -> None:
         """Remember these."""
         self.sent += notifications
+
+    def told(self, keys: Collection[str]) -> set[tuple[str, str]]:
+        """Which of these were remembered."""
+        return {(one.channel, one.key) for one in self.sent if one.key in keys}
 
     def refresh(self, firing: Sequence[Notification], now: datetime) -> None:
         """Remember what fires."""

@@ -149,3 +149,17 @@ def test_what_had_arrived_by_a_moment_is_read_from_the_archive(store: ClickHouse
     assert log.last_seen(["order.placed", "visit"], at("2026-11-16 10:00")) == {"order.placed": at("2026-11-16 09:00")}
     assert log.last_seen(["order.placed"], at("2026-11-16 08:30")) == {"order.placed": at("2026-11-16 08:00")}
     assert log.last_seen(["order.placed"], at("2026-11-16 07:30")) == {}
+
+
+def test_steps_of_one_instant_come_back_as_one_led_to_the_other(logs: Logs) -> None:
+    """Late events correct a window that was judged: fires and ends within it, and fires again after the next."""
+    fires, ends, again = alternating(FIRING, 3)
+    waits = Transition(replace(FIRING, state="pending", reason="first"), "inactive", NOW)
+    steps = [waits, replace(fires, before="pending"), replace(ends, at=NOW), replace(again, before="resolved")]
+    logs.history.save_alerts([], steps, NOW)
+    found = [step for step in logs.alerts.steps("off-pace", NOW + 5 * HOUR) if step.at == NOW]
+    assert [(step.before, step.state) for step in found] == [
+        ("inactive", "pending"),
+        ("pending", "firing"),
+        ("firing", "resolved"),
+    ]

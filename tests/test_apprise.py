@@ -41,14 +41,17 @@ CORPUS = Path(__file__).parent / "corpus"
 SECRET = "t0ken-of-ours"
 OFF_PACE = replace(FIRING, series=())
 """With a target: its status is known."""
-TITLE = "Revenue / 2026-11: off track: 40,000 of 50,000 expected by now"
+TITLE = (
+    "Revenue is off track in November 2026: "
+    "40,000 EUR so far, 50,000 EUR expected by now (−10,000 EUR), target 100,000 EUR"
+)
 BODY = """\
 Value: 40,000 EUR
 Target: 100,000 EUR
 Expected by now: 50,000 EUR
-Gap: -10,000 EUR
+Gap: −10,000 EUR
 Since: 2026-11-16 09:00 UTC
-Leading: Visits: no target (link unproven)
+Leading: Visits has no target (link unproven)
 Rule off-pace, severity ticket"""
 
 
@@ -174,7 +177,7 @@ def test_a_json_receiver_reads_title_value_and_target(serve_json: Serve) -> None
     first, second, third = inbox.taken
     assert (first["title"], first["message"]) == (TITLE, BODY.replace("off-pace,", "off-pace-ticket,"))
     assert [one["type"] for one in (first, second, third)] == ["warning", "failure", "success"]
-    assert third["title"] == "Revenue / 2026-11: resolved: off track: 40,000 of 50,000 expected by now"
+    assert third["title"] == f"Resolved: {TITLE}"
     assert "Until: 2026-11-16 12:00 UTC" in third["message"]
     assert post.count("team", "delivered") == 3
 

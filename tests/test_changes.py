@@ -197,7 +197,7 @@ def test_too_little_volume_is_no_verdict() -> None:
             "EUR",
             "1,330 EUR, 100 % above the 665 of the last 4 Mondays",
         ),
-        ({"drop": 100, "against": "same_weekday"}, 412, "ratio", "412, 253 below the 665 of the last 4 Mondays"),
+        ({"drop": 100, "against": "same_weekday"}, 412, "", "412, 253 below the 665 of the last 4 Mondays"),
         (
             {"against": "same_weekday", "min_effect": 300},
             412,
@@ -211,6 +211,18 @@ def test_the_reason_is_in_plain_words(given: dict[str, Any], value: float, unit:
     rule = change(**given)
     than = compared(rule, MONDAY, MONDAYS, UTC_DAYS)
     assert change_verdict(rule, value, None, than, firing=False, unit=unit).reason == reason
+
+
+def test_a_ratio_is_told_in_percent_and_its_difference_in_points() -> None:
+    """As people say it."""
+    than = Comparison(0.665, "the day before")
+    told = [
+        change_verdict(change(drop=drop), 0.412, None, than, firing=False, unit="ratio").reason for drop in (0.1, "9%")
+    ]
+    assert told == [
+        "41.2 %, 25.3 percentage points below the 66.5 % of the day before",
+        "41.2 %, 38 % below the 66.5 % of the day before",
+    ]
 
 
 def test_the_inputs_are_kept() -> None:

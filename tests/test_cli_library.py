@@ -108,6 +108,7 @@ def test_init_writes_a_file_once(tmp_path: Path) -> None:
     said = output("init", "kpis", "--business", "shop", cwd=tmp_path)
     assert said.startswith("wrote kpis/kpis.yaml: 5 KPIs over 2 events.")
     assert "no problems" in output("validate", "kpis", cwd=tmp_path)
+    assert (tmp_path / "kpis" / "rules.test.yaml").read_text().startswith("# Rule tests")
     file = tmp_path / "kpis" / "kpis.yaml"
     file.write_text("mine")
     again = onpace("init", "kpis", "--business", "shop", cwd=tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from stacks import Up, onpace, output, rows, until
+from watchdogs import missing, run
 
 pytestmark = pytest.mark.e2e
 
@@ -110,8 +111,11 @@ def test_a_running_stack_takes_reports_from_every_side(folder: Path) -> None:
         assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "data.period")
         until(lambda: rows("query", "nps", *data, "--grain", "month", "--by", "region"), "the report is there")
         until(lambda: "onpace_report_overdue{" in httpx.get(f"{web}/metrics").text, "the metric is there")
+        exposed = httpx.get(f"{web}/metrics").text
     finally:
         up.stop()
+    if not missing("promtool"):  # which has more to say of names than that they are there
+        run("promtool", "check", "metrics", text=exposed)
     quarter = rows("query", "cost", *data, "--grain", "quarter", "--end", "2020-04-01")
     assert [(row["value"], row["complete"]) for row in quarter] == [(7.3, False)]
     assert "cost for 2020-03 is overdue since 2020-04-01" in output("status", *data)

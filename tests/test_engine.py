@@ -12,6 +12,7 @@ from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier, at, c
 from onpace.alerts.alerting import PIPELINE_RULES
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
+from onpace.alerts.evidence import Evidence
 from onpace.alerts.states import Alert
 from onpace.config.catalog import Catalog
 from onpace.config.errors import StoreUnavailable
@@ -40,12 +41,21 @@ class World:
         self.reader = FakeReader(catalog, events, at(clock))
         self.history = MemoryHistory()
         self.notifier = MemoryNotifier()
+        self.dashboard_url: str | None = None
         self.restart()
 
     def restart(self, catalog: Catalog | None = None) -> None:
         """A new engine over the same store."""
         self.catalog = self.reader.catalog = catalog or self.catalog
-        self.engine = Engine(self.catalog, self.reader, self.history, self.notifier)
+        evidence = Evidence(self.catalog, self.reader, self.dashboard_url)
+        self.engine = Engine(
+            self.catalog,
+            self.reader,
+            self.history,
+            self.notifier,
+            told_before=self.notifier.told,
+            evidence=evidence,
+        )
 
     def look(self, moment: str | datetime, *, notify: bool = True) -> Evaluation:
         """Let time pass to `moment`, and evaluate."""
@@ -147,8 +157,9 @@ def test_a_month_that_late_events_turn() -> None:
     [turned] = world.history.transitions[steps:]
     assert (turned.before, turned.alert.state, turned.at) == ("missed", "met", at("2026-12-02 12:00"))
     assert world.told() == [*before, ("revenue-off-pace", "resolved")]
-    summary = world.notifier.sent[-1].annotations["summary"]
-    assert "met: final 72,500 of 72,000 (corrected by late events, was 49,000)" in summary
+    assert world.notifier.sent[-1].annotations["summary"] == (
+        "Revenue met its target for November 2026: 72,500 EUR of 72,000 EUR (corrected by late events, was 49,000)"
+    )
     assert len({one.key for one in world.notifier.sent}) == 3
 
 
@@ -402,6 +413,8 @@ def test_an_alert_whose_rule_is_gone_ends() -> None:
     world.restart(Catalog(events=world.catalog.events, kpis=world.catalog.kpis, channels=world.catalog.channels))
     world.look("2026-11-02 14:10")
     assert world.alert(region="eu").state == "resolved"
+    assert [(one.channel, one.state) for one in world.notifier.sent] == [("ops", "firing"), ("ops", "resolved")]
+    assert "gone from the KPI files" in world.notifier.sent[-1].annotations["summary"]
 
 
 def test_a_pace_rule_looks_back_over_its_hold_after_a_pause() -> None:
@@ -467,9 +480,8 @@ def test_a_failed_store_changes_nothing() -> None:
     assert world.alert(region="eu").state == "firing"
 
 
-@pytest.mark.parametrize("killed_at", ["submit", "save_alerts"])
-def test_a_kill_while_telling_repeats_the_same_message_and_no_other(killed_at: str) -> None:
-    """Between what is kept of an alert, its message, and that it was told; by the next look W has moved on."""
+def killed_while_telling(killed_at: str) -> tuple[World, datetime]:
+    """A world whose engine was killed when it first had something to tell, and when that was."""
     world = World(shop(off_pace(**{"for": "0s"})), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
     world.run("2026-11-01", "2026-11-12")
     holder: Any = world.notifier if killed_at == "submit" else world.history
@@ -488,9 +500,32 @@ def test_a_kill_while_telling_repeats_the_same_message_and_no_other(killed_at: s
             world.look(moment)
     setattr(holder, killed_at, working)
     world.restart()
+    return world, moment
+
+
+@pytest.mark.parametrize("killed_at", ["submit", "save_alerts"])
+def test_a_kill_while_telling_loses_no_message_and_adds_no_other(killed_at: str) -> None:
+    """Between what is kept of an alert, its message, and that it was told; by the next look W has moved on."""
+    world, moment = killed_while_telling(killed_at)
     world.run(str(moment + HOUR)[:16], "2026-11-20")
     assert {(one.key, one.starts_at) for one in world.notifier.sent} == {(world.notifier.sent[0].key, moment)}
     assert [one.before for one in world.history.transitions] == ["inactive"]
+
+
+def test_who_was_told_just_before_a_kill_hears_of_an_end_that_comes_before_the_next_look() -> None:
+    """The store has the message, and not yet that it was told."""
+    world, moment = killed_while_telling("save_alerts")
+    world.reader.events["order.placed"].append(Event(moment - HOUR, {}, 20_000.0))
+    world.look(moment + HOUR)
+    assert world.told() == [("revenue-off-pace", "firing"), ("revenue-off-pace", "resolved")]
+
+
+def test_nobody_hears_of_the_end_of_what_was_never_told() -> None:
+    """Killed a moment earlier, before the message was kept."""
+    world, moment = killed_while_telling("submit")
+    world.reader.events["order.placed"].append(Event(moment - HOUR, {}, 20_000.0))
+    world.look(moment + HOUR)
+    assert world.told() == []
 
 
 def broken(*_: object) -> None:

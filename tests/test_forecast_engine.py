@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from test_engine import CHANNELS, HOUR, World, hourly, off_pace
 
 from onpace.alerts.collector import KpiCollector
+from onpace.alerts.rule_words import rule_words
 from onpace.alerts.status_page import status_document
 from onpace.config.catalog import Catalog
 from onpace.config.rules import ForecastRule, Rule
@@ -57,7 +58,7 @@ def test_a_month_that_will_miss_is_told_before_it_is_missed() -> None:
     world.run("2026-11-08 06:00", "2026-11-20")
     assert world.told() == [("will-miss", "firing")]
     told = world.notifier.sent[0].annotations
-    assert told["summary"] == f"Revenue / 2026-11: {told['forecast']}"
+    assert told["summary"] == f"Revenue in November 2026: {told['forecast']}"
     assert told["forecast"].endswith("of 68,000 expected at the end, by 15 past months")
     world.run("2026-11-20 06:00", "2026-12-02", every=DAY)
     november = world.alert("2026-11")
@@ -193,3 +194,9 @@ def test_a_pace_alert_carries_the_forecast() -> None:
     assert told.labels["alertname"] == "revenue-off-pace"
     assert "likely to miss" in told.annotations["forecast"]
     assert f"Forecast: {told.annotations['forecast']}." in told.annotations["description"]
+
+
+def test_the_rule_in_words() -> None:
+    """As `onpace why` begins."""
+    words = "Revenue: fires at 70 % likely to miss the target, for 6h, after 10% of the period"
+    assert rule_words(will_miss(), "Revenue", "EUR") == words

@@ -101,7 +101,7 @@ def test_it_is_on_the_page_in_the_table_and_in_messages() -> None:
     assert f"off track, {words}" in console.export_text()
     [message] = place.notifier.sent
     assert message.annotations["guardrails"] == words
-    assert f"off track, {words}: " in message.annotations["summary"]
+    assert f"off track in November 2026, {words}: " in message.annotations["summary"]
 
 
 ANNA: dict[str, Any] = {"level": "individual", "owner": "anna", "title": "Anna's calls"}

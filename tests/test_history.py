@@ -83,9 +83,11 @@ def test_a_notification_waits_until_it_is_settled(outbox: Outbox) -> None:
     assert outbox.waiting() == [second]
     outbox.settle(second, "rejected", NOW)
     assert outbox.waiting() == []
-    others = [message("c"), replace(first, channel="d")]
-    assert outbox.settled([first, second, *others]) == {("a", first.key), ("b", second.key)}
-    assert outbox.settled([]) == set()
+    waits = message("c")
+    outbox.put([waits])
+    keys = [first.key, second.key, waits.key, "another"]
+    assert outbox.known(keys) == {("a", first.key): True, ("b", second.key): True, ("c", waits.key): False}
+    assert outbox.known([]) == {}
 
 
 def test_every_change_is_on_record(store: ClickHouse) -> None:

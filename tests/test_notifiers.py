@@ -147,8 +147,8 @@ def test_a_message_says_who_what_and_since_when() -> None:
         "dim_tier": "(null)",
     }
     assert one.annotations["description"] == (
-        "Revenue / region EU, tier (null) / 2026-11: off track: 40,000 of 50,000 expected by now. "
-        "Since 2026-11-16 09:00 UTC. Leading: Visits: no target (link unproven)."
+        "Revenue (region EU, tier (null)) in November 2026: off track: 40,000 of 50,000 expected by now. "
+        "Leading: Visits has no target (link unproven). Since 2026-11-16 09:00 UTC."
     )
     assert Notification.from_json(one.to_json()) == one
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -18,8 +20,11 @@ from onpace.config.settings import Settings
 from onpace.config.yaml_lines import read_document
 from onpace.deploy.junit import junit_xml
 from onpace.deploy.rule_testing import Outcome, run_tests
+from onpace.deploy.starter_tests import render_tests
+from onpace.deploy.starters import STARTERS, render
 from onpace.processors.clickhouse import ClickHouse
 
+ROOT = Path(__file__).parents[1]
 KPIS = """\
 version: 1
 defaults: {timezone: Europe/Berlin, lateness: 10min}
@@ -232,6 +237,25 @@ def test_a_wrong_file_is_reported_at_its_lines(folder: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_suite(path)
     assert [f"{one.line}: {one.message}" for one in caught.value.problems] == BAD[text]
+
+
+def test_the_example_of_the_docs_passes(store: ClickHouse, folder: Path) -> None:
+    """As it stands on the page."""
+    [text] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "testing-rules.md").read_text(), re.DOTALL)
+    names = KPIS.replace("few-buyers", "few-orders").replace("off-pace", "revenue-off-pace")
+    (folder / "shop.yaml").write_text(names.replace("count_distinct\n    value: user_id", "count"))
+    assert [one.problems for one in outcomes(store, folder, text)] == [(), ()]
+
+
+@pytest.mark.parametrize("business", STARTERS)
+def test_what_init_writes_passes(store: ClickHouse, tmp_path: Path, business: str) -> None:
+    """For every kind of business, in a zone of its own."""
+    now = datetime(2026, 11, 3, tzinfo=UTC)
+    kpis = render(business, owner="me", currency="EUR", timezone="America/New_York", now=now)
+    (tmp_path / "kpis.yaml").write_text(kpis)
+    [found] = outcomes(store, tmp_path, render_tests(business, "America/New_York"))
+    assert found.problems == ()
+    assert found.events
 
 
 def test_tests_may_lie_among_kpi_files(folder: Path) -> None:

@@ -364,3 +364,32 @@ def test_people_hear_of_firing_and_resolved_in_turns_and_end_up_knowing(steps: l
     assert (people[-1:] == ["firing"]) is steps[-1][0]
     assert managers == unsilenced
     assert alert.held_by == ""
+
+
+def test_what_is_silenced_takes_no_place_among_the_worst() -> None:
+    """Two series of a rule are told at once: not those of a silence; and when that ends, no more than have a place."""
+    rule = ThresholdRule.model_validate(
+        {"name": "low", "kpi": "revenue", "when": "threshold", "below": 50, "by": ["region"], "notify": ["ops"]}
+        | {"max_alerts": 2}
+    )
+    catalog = catalog_of([simple(dimensions={"region": "region"})], [rule], channels=CHANNELS)
+    regions = {"A1": 1.0, "A2": 2.0, "A3": 3.0, "B1": 40.0, "B2": 41.0}
+    orders = [
+        event
+        for region, bad in regions.items()
+        for event in hourly(
+            DAY, "2026-11-03", lambda moment, bad=bad: bad if moment.hour >= 12 else 100.0, region=region
+        )  # type: ignore[misc]
+    ]
+    shop = QuietWorld(catalog, orders, f"{DAY} 01:00")
+    shop.look(f"{DAY} 01:05")
+    shop.silence(f"{DAY}T10:00", f"{DAY}T15:30", match={"region": "A*"})
+
+    def told() -> list[str]:
+        return [one.labels["dim_region"] for one in shop.notifier.sent]
+
+    live(shop, 2, 15)
+    assert sorted(told()) == ["B1", "B2"]
+    live(shop, 16, 18)
+    assert sorted(told()) == ["B1", "B2"]
+    assert shop.engine.latest.held == {"low": 3}

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from alerts_fakes import Event, at, catalog_of, simple
-from test_engine import CHANNELS, HOUR, World, hourly, sales, shop
+from test_engine import CHANNELS, HOUR, World, hourly, off_pace, sales, shop
 from why_fakes import answered, explained
 
 from onpace.alerts.why_text import why_document, why_text
 from onpace.config.calendars import CalendarRules
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError, UnknownName
-from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, NoDataRule, Rule, ThresholdRule
+from onpace.config.rules import AnomalyRule, AttainmentRule, ChangeRule, ForecastRule, NoDataRule, Rule, ThresholdRule
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -391,3 +391,55 @@ def test_a_rule_that_is_gone_is_answered_from_what_is_stored() -> None:
     assert found.answers[0].words == (
         "firing since 2026-11-16 08:00: 50 is below 60; it stays so: the rule is gone from the KPI files"
     )
+
+
+def test_a_forecast_without_history_says_what_it_lacks(november: World) -> None:
+    """It needs past periods to go by."""
+    rule = ForecastRule.model_validate({"name": "will-miss", "kpi": "revenue", "when": "forecast"})
+    world = World(shop(rule), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    world.run("2026-11-01 12:00", "2026-11-06")
+    found = explained(world, "will-miss", at("2026-11-06"))
+    assert found.about == "Revenue: fires from a probability to miss of 70 % on"
+    assert found.answers[0].words == ("did not fire: no verdict: no forecast: 0 past periods to go by, 3 are needed")
+
+
+def test_an_alert_that_another_one_speaks_for_says_which() -> None:
+    """One message per KPI and period."""
+    given = {
+        "name": "behind",
+        "kpi": "revenue",
+        "when": "attainment",
+        "below": "99%",
+        "notify": ["ops"],
+        "after": "42%",
+    }
+    rules = [off_pace(), AttainmentRule.model_validate(given)]
+    world = World(shop(*rules), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+    world.run("2026-11-01 12:00", "2026-11-14")
+    found = answered(world, "behind", at("2026-11-14"))
+    assert found.stand.state == "firing"
+    assert found.telling == "nobody was told: revenue-off-pace tells of the same period"
+
+
+def test_a_series_beyond_the_worst_says_that_only_those_are_told() -> None:
+    """`max_alerts`."""
+    events = [e for n in range(4) for e in hours([100, 50 - n], region=f"r{n}")]
+    rule = threshold(by=["region"], max_alerts=2)
+    world = small(events, rule, until="2026-11-16 08:00", dimensions={"region": "region"})
+    found = {one.place[0][0][1]: one.telling for one in explained(world, "low", at("2026-11-16 08:00")).answers}
+    beyond = "nobody was told: only the worst 2 series of the rule are told (max_alerts)"
+    assert [found[name].startswith("told ops") for name in ("r2", "r3")] == [True, True]
+    assert [found[name] for name in ("r0", "r1")] == [beyond, beyond]
+
+
+def test_a_window_that_late_events_corrected_is_told_as_it_went() -> None:
+    """It fired, and then it should not have."""
+    world = small(hours([100, 50]), until="2026-11-16 08:00")
+    world.reader.events["order.placed"].append(Event(at("2026-11-16 07:45"), {}, 40))
+    world.look("2026-11-16 08:02")
+    found = answered(world, "low", at("2026-11-16 08:02"))
+    assert [entry.what for entry in found.timeline] == ["firing", "resolved"]
+    assert [entry.at for entry in found.timeline] == [at("2026-11-16 08:00")] * 2
+    assert found.timeline[0].revised == "known then: 50; now 90 after late events"
+    assert found.timeline[1].words == "corrected by late events, was 50: 90 is within bounds"
+    assert found.words == ("did not fire (it ended at 2026-11-16 08:00): 90 is within bounds; it fires below 60 EUR")

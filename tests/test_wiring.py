@@ -12,9 +12,11 @@ import structlog
 from entities_fakes import retention
 from processors_fakes import ORDER, START, TOPIC, catalog_of, simple
 
-from onpace.config.errors import BrokerUnavailable
+from onpace.config.errors import BrokerUnavailable, ConfigError
+from onpace.config.settings import Settings
+from onpace.deploy.cli_options import settings_with
 from onpace.deploy.stack import watch_broker
-from onpace.deploy.wiring import AlertPart, dead_letter_topic
+from onpace.deploy.wiring import AlertPart, dashboard_url, dead_letter_topic
 from onpace.ingest.deadletters import DeadLetter
 
 LETTER = DeadLetter(TOPIC, 0, 1, START, "empty", "", "", b"raw")
@@ -80,3 +82,34 @@ def test_a_replay_ends_just_past_its_last_event() -> None:
     part.catalog = catalog_of(*kpis)
     part.reader = SimpleNamespace(sources=dict, watermark=marks.get)  # type: ignore[assignment]
     assert part.replay_now(START) == START + timedelta(hours=5)
+
+
+@pytest.mark.parametrize(
+    ("environment", "link"),
+    [
+        ({}, "http://127.0.0.1:8080/"),
+        ({"WEB__HOST": "::1", "WEB__PORT": "81"}, "http://[::1]:81/"),
+        ({"WEB__HOST": "0.0.0.0"}, None),
+        ({"WEB__PORT": "0"}, None),
+        (
+            {"WEB__HOST": "0.0.0.0", "ENGINE__DASHBOARD_URL": "https://bi.example.com/{kpi}"},
+            "https://bi.example.com/{kpi}",
+        ),
+    ],
+)
+def test_messages_link_to_the_status_page_where_its_address_is_known(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], link: str | None
+) -> None:
+    """Unless they are told to link to something else."""
+    for name, value in environment.items():
+        monkeypatch.setenv(f"ONPACE_{name}", value)
+    assert dashboard_url(Settings()) == link
+
+
+def test_a_setting_that_is_no_address_of_a_dashboard_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its name, and what it should be like."""
+    monkeypatch.setenv("ONPACE_ENGINE__DASHBOARD_URL", "https://bi.example.com/{team}")
+    with pytest.raises(
+        ConfigError, match=r"ONPACE_ENGINE__DASHBOARD_URL: .*unknown place \{team\} .*known are \{kpi\}"
+    ):
+        settings_with()
