@@ -13,6 +13,7 @@ from onpace.alerts.forecasts import Forecast
 from onpace.alerts.foresight import Foresight
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
 from onpace.alerts.reading import SeriesReader, Span
+from onpace.alerts.slices import read_slices
 from onpace.alerts.status import KpiStatus, Labels, finite, target_series
 from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, period_containing, window_start
@@ -23,7 +24,6 @@ __all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress"
 
 StatusKey = tuple[str, Labels, str]
 
-SPANS_PER_QUERY = 400
 LOOK_AGAIN = timedelta(minutes=1)
 """So often what was read up to the same W is read again, for late events."""
 RECHECKED = 2
@@ -115,14 +115,9 @@ def _read_values(
         recalled = past.recent(judgement) | past.recall(judgement)
         known.setdefault(place, {}).update(recalled)
         wanted.setdefault(place, {}).update((span, None) for span in judgement.spans() if span not in recalled)
-    for (kpi, series), group in wanted.items():
-        spans = list(group)
-        where = {name: value for name, value in series if value is not None}
-        for at in range(0, len(spans), SPANS_PER_QUERY):
-            some = spans[at : at + SPANS_PER_QUERY]
-            read = dict(zip(some, reader.values(kpi, some, where), strict=True))
-            past.note((kpi, series), read, now[kpi, series])
-            known[kpi, series].update(read)
+    for place, read in read_slices(reader, {place: list(spans) for place, spans in wanted.items()}):
+        past.note(place, read, now[place])
+        known[place].update(read)
     for judgement in judgements:
         past.keep(judgement, known[judgement.kpi.name, judgement.due.series])
     return [known[judgement.kpi.name, judgement.due.series] for judgement in judgements]
