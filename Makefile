@@ -23,7 +23,7 @@ unit: $(VENV)/.all
 	$(BIN)/pytest -m "not e2e and not chaos" -n 2 --dist loadfile $(ARGS)
 
 e2e: $(VENV)/.all
-	$(BIN)/pytest -m e2e $(ARGS)
+	$(BIN)/pytest -m e2e -n 2 --dist loadfile $(ARGS)
 
 # Every fault in full, 48 minutes; ONPACE_CHAOS=short has fewer rounds, ONPACE_CHAOS_SEED=n repeats a run.
 chaos: $(VENV)/.all
