@@ -187,7 +187,7 @@ def answer(
     happened `beside` (to its KPI) goes into the timeline too."""
     stand = stand_at(steps, asked.at)
     verdict = finding.verdict
-    entries = [_entry(step, steps, told, values or {}) for step in steps]
+    entries = [_entry(step, steps, told, values or {}, asked.unit) for step in steps]
     return Answer(
         finding.place,
         stand,
@@ -311,7 +311,9 @@ def _moment(asked: Asked, at: datetime | None) -> str:
     return clock(at, asked.zone) if at else "?"
 
 
-def _entry(step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapping[datetime, float | None]) -> Entry:
+def _entry(
+    step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapping[datetime, float | None], unit: str
+) -> Entry:
     begun = stand_at([one for one in steps if one.at <= step.at], step.at).active_since
     if step.state not in ("pending", "firing"):
         earlier = [one for one in steps if one.at < step.at]
@@ -319,11 +321,11 @@ def _entry(step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapp
     # what is met or missed is told as an end
     meant = {"firing": "firing", "pending": "", "inactive": ""}.get(step.state, "resolved")
     mine = tuple(one for one in told if one.starts_at == begun and one.state == meant)
-    revised = _revised(step.value, values[step.at]) if step.at in values else ""
+    revised = _revised(step.value, values[step.at], unit) if step.at in values else ""
     return Entry(step.at, step.state, step.reason, step.value, revised, mine)
 
 
-def _revised(then: float | None, now: float | None) -> str:
+def _revised(then: float | None, now: float | None, unit: str) -> str:
     if then == now or (then is not None and now is not None and math.isclose(then, now, rel_tol=ROUNDING)):
         return ""
-    return f"known then: {format_value(then)}; now {format_value(now)} after late events"
+    return f"known then: {format_value(then, unit)}; now {format_value(now, unit)} after late events"

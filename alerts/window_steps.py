@@ -15,7 +15,7 @@ from onpace.alerts.corrections import changed_in, corrected, remembering, rewoun
 from onpace.alerts.evaluation import Transition
 from onpace.alerts.reading import SeriesKey
 from onpace.alerts.rules import Verdict
-from onpace.alerts.states import Alert
+from onpace.alerts.states import GONE, Alert
 from onpace.alerts.status import ROUNDING, format_value
 from onpace.alerts.telling import gap_of
 from onpace.alerts.window_columns import WindowColumns
@@ -84,13 +84,15 @@ def _as_it_is(plan: Plan, before: Alert, verdict: Verdict, end: datetime) -> Ale
 
 
 def _reason(plan: Plan, before: Alert, number: int, verdict: Verdict) -> str:
-    """`corrected by late events, was 3: 12 is within bounds`."""
+    """`corrected by late events, was 3: 12 is within bounds`; what a rule that came back finds is no correction."""
+    if before.reason == GONE:
+        return verdict.reason
     values = plan.before.values if plan.before else None
     if values is None:  # after a restart
         was = before.value if before.active else None
     else:
         was = float(values[number]) if number < len(values) and not np.isnan(values[number]) else None
-    known = f", was {format_value(was)}" if was is not None and not _same(was, verdict.value) else ""
+    known = f", was {format_value(was, plan.unit)}" if was is not None and not _same(was, verdict.value) else ""
     return f"corrected by late events{known}: {verdict.reason}"
 
 

@@ -217,7 +217,7 @@ def test_attainment_says_how_much_is_reached() -> None:
     world = World(shop(rule), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
     world.run("2026-11-01 12:00", "2026-11-06")
     assert answered(world, "behind", at("2026-11-05")).words == (
-        "did not fire (it ended at 2026-11-04 18:00): 13.3% of the target is reached (9,600 of 72,000); "
+        "did not fire (it ended at 2026-11-04 18:00): 13.3 % of the target is reached (9,600 of 72,000); "
         "it fires below 10 % of the target"
     )
 
