@@ -31,6 +31,7 @@ __all__ = [
     "Told",
     "answer",
     "clock",
+    "due_words",
     "stand_at",
     "worst_first",
 ]
@@ -246,9 +247,16 @@ def _so_far(asked: Asked, stand: Stand, verdict: Verdict) -> str:
     return f"{since}: {stand.reason}{kept}: {verdict.reason}"
 
 
+def due_words(asked: Asked, at: datetime) -> str:
+    """When it fires. `for` is counted in what is complete, which is behind the clock."""
+    if at <= asked.at:
+        return f", it fires once all up to {_moment(asked, at)} is complete and was looked at, if that lasts"
+    return f", it fires at {_moment(asked, at)} if that lasts"
+
+
 def _pending(asked: Asked, stand: Stand, verdict: Verdict) -> str:
     hold = asked.rule.hold if asked.rule else timedelta()
-    due = f", it fires at {_moment(asked, stand.active_since + hold)} if that lasts" if stand.active_since else ""
+    due = due_words(asked, stand.active_since + hold) if stand.active_since else ""
     lasting = f"for {format_duration(hold)} wanted" if hold else "not long enough yet"
     now = "" if verdict.breached else f"; now: {verdict.reason}"
     reason = verdict.reason if verdict.breached else stand.reason
