@@ -21,7 +21,7 @@ from onpace.config.kpi_entities import ReportedKpi
 from onpace.config.narrowing import narrowed
 from onpace.config.rules import AnomalyRule, ChangeRule, Rule, ThresholdRule
 from onpace.config.settings import Settings
-from onpace.deploy.archive import Archive, Arrivals, copy_archive
+from onpace.deploy.archive import Archive, Arrivals, copy_archive, first_event
 from onpace.deploy.stores import now as wall_clock
 from onpace.deploy.stores import open_store
 from onpace.deploy.world import Arrival, World, temporary_store
@@ -111,8 +111,8 @@ def backtest(settings: Settings, catalog: Catalog, question: Question, progress:
             types = sorted({name for kpi in part.kpis.values() for name in part.event_types(kpi)})
             copy = Path(folder) / "events.arrow"
             archive = copy_archive(store, settings.kafka.topic, types, max(looks), copy, punctual=question.punctual)
-        if not archive.events:
-            raise OnPaceError(_nothing(types, question))
+            if not archive.events:
+                raise OnPaceError(_nothing(types, question, first_event(store, settings.kafka.topic, types)))
         with temporary_store() as store:
             world = World(store, past.catalog_at(looks[0]), settings, looks[0])
             replay = Replay(world, Arrivals(archive), past, question.rule, progress)
@@ -120,10 +120,15 @@ def backtest(settings: Settings, catalog: Catalog, question: Question, progress:
     return _answer(question, part, archive, replay, past)
 
 
-def _nothing(types: Sequence[str], question: Question) -> str:
+def _nothing(types: Sequence[str], question: Question, first: datetime | None) -> str:
+    names = " or ".join(types)
+    if first is None:
+        return f"no {names} event is in the archive: there is nothing to replay"
+    if question.punctual:
+        return f"the first {names} event in the archive is of {first:%Y-%m-%d %H:%M} UTC: choose a later --end"
     until = f"{question.end:%Y-%m-%d %H:%M} UTC"
-    hint = "" if question.punctual else "; of a history that was loaded later, --arrival event replays it by event time"
-    return f"no {' or '.join(types)} event in the archive had arrived by {until}: choose a later --end{hint}"
+    hint = "; of a history that was loaded later, --arrival event replays it by event time"
+    return f"no {names} event in the archive had arrived by {until}: choose a later --end{hint}"
 
 
 def _answer(question: Question, part: Catalog, archive: Archive, replay: Replay, past: PastTargets) -> Answer:
