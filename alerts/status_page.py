@@ -14,7 +14,6 @@ from onpace.alerts.forecasts import LEVEL, forecast_words
 from onpace.alerts.guardrails import guardrail_words
 from onpace.alerts.notifications import series_words
 from onpace.alerts.overdue import words
-from onpace.alerts.quantities import difference
 from onpace.alerts.silence_rows import quiet_cells, silence_rows
 from onpace.alerts.status import KpiStatus, finite, format_value, target_series
 from onpace.config.catalog import Catalog
@@ -227,11 +226,18 @@ def _add_line(table: Table, cells: dict[str, Any], title: str) -> None:
         f"{title}{f' [{unit}]' if (unit := cells['unit']) and unit != 'ratio' else ''}".replace("[", r"\["),
         format_value(cells["value"], cells["unit"]),
         _target_words(cells),
-        difference(cells["gap"], cells["unit"]) if cells["unit"] == "ratio" else format_value(cells["gap"]),
+        _gap_words(cells),
         Text(said, style=COLOURS.get(cells["status"], "dim")),
         cells["period"],
         until,
     )
+
+
+def _gap_words(cells: dict[str, Any]) -> str:
+    """Of ratios in points, as on the page."""
+    if cells["gap"] is None or cells["unit"] != "ratio":
+        return format_value(cells["gap"])
+    return f"{format_value(cells['gap'] * 100)} pts"
 
 
 def _target_words(cells: dict[str, Any]) -> str:

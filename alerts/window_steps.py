@@ -66,13 +66,19 @@ def judge_again(plan: Plan, start: datetime, own: Columns, windows: WindowColumn
         before = plan.alerts[key]
         verdict = windows.verdict(number, start, firing=rewound(before, end).state == "firing")
         verdict = replace(verdict, reason=_reason(plan, before, number, verdict))
-        after = _as_it_is(plan, before, verdict, end)
+        at = _back(before) or end
+        after = _as_it_is(plan, before, verdict, at)
         if after is not before:
             plan.alerts[key] = after = _with_gap(after, verdict, windows)
             plan.touched.add(key)
         if after.state != before.state:
-            found.append(Transition(after, before.state, end, verdict.inputs))
+            found.append(Transition(after, before.state, at, verdict.inputs))
     return found
+
+
+def _back(before: Alert) -> datetime | None:
+    """Of a rule that left the KPI files and came back: when it left. It cannot fire again before that."""
+    return before.resolved_at if before.reason == GONE else None
 
 
 def _as_it_is(plan: Plan, before: Alert, verdict: Verdict, end: datetime) -> Alert:

@@ -280,12 +280,18 @@ def test_a_rule_that_comes_back_says_what_it_finds_and_not_that_something_came_l
     world.look(START + 2 * DAY)
     world.catalog = catalog_of([ORDERS, SALES, RATE], [rule("other", "threshold", below=0)], channels=CHANNELS)
     world.restart()
-    world.look(START + 2 * DAY + timedelta(minutes=10))
+    left = START + 2 * DAY + timedelta(minutes=10)
+    world.look(left)
     world.catalog = whole
     world.restart()
     world.look(START + 2 * DAY + timedelta(minutes=20))
     alert = world.alert("low", "EU")
-    assert (alert.state, alert.reason) == ("firing", "3 is below 10")
+    assert (alert.state, alert.reason, alert.fired_at) == ("firing", "3 is below 10", left)
+    assert [(one.alert.state, one.at) for one in world.history.transitions] == [
+        ("firing", START + 2 * DAY),
+        ("resolved", left),
+        ("firing", left),
+    ]
     assert [text for *_, text in world.told()] == ["orders (region EU) is at 3, below 10"] * 2
 
 
