@@ -247,6 +247,17 @@ class _Checker:
             self._kpi(status.kpi, status.by, place.at("statuses", at))
         for at, alert in enumerate(test.alerts):
             self._alert(alert, place.at("alerts", at))
+        if test.now is not None:
+            self._moments(test, self.suite.instant(test.now), place)
+
+    def _moments(self, test: RuleTest, now: datetime, place: Place) -> None:
+        """What would be looked at after the test has ended would never be."""
+        looked = [("statuses", at, "at", one.at) for at, one in enumerate(test.statuses)]
+        looked += [("alerts", at, "at", one.at) for at, one in enumerate(test.alerts)]
+        looked += [("values", at, "as_of", one.as_of) for at, one in enumerate(test.values) if one.as_of]
+        for section, at, key, moment in looked:
+            if self.suite.instant(moment) > now:
+                self._add(place.at(section, at, key), f"{key} {moment} is after the test's end, now: {test.now}")
 
     def _add(self, place: Place, message: str) -> None:
         self.report.add(place, f"{self.subject}: {message}")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from onpace.deploy.world import Arrival
 from onpace.ingest.event import Event
@@ -65,7 +64,7 @@ def copy_archive(
             arrivals = block.column("arrival_ms")
             events, last = events + block.num_rows, arrivals[-1].as_py()
             first = min(first, arrivals[0].as_py())
-            earliest = min(earliest, pc.min(block.column("time_us")).as_py())
+            earliest = min(earliest, int(block.column("time_us").to_numpy().min()))
         if writer:
             writer.close()
     if not events:

@@ -50,7 +50,9 @@ def _looked(answer: Answer) -> str:
         how = f"as each {getattr(rule, 'grain', 'window')} became complete"
     else:
         how = f"every {format_duration(answer.question.every or step_of(rule, answer.catalog))}"
-    return f"looked {how}; {answer.archive.events:,} events of {', '.join(answer.catalog.events)} replayed"
+    first = answer.archive.first_time
+    since = f", the first of {_local(first, _zone(answer))}" if first else ""
+    return f"looked {how}; {answer.archive.events:,} events of {', '.join(answer.catalog.events)} replayed{since}"
 
 
 def _limits(answer: Answer) -> Iterator[str]:

@@ -14,6 +14,7 @@ from onpace.alerts.instants import goes_by_windows, instants, lateness_of, lead_
 from onpace.alerts.past_targets import PastTargets
 from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
+from onpace.config.durations import format_duration
 from onpace.config.errors import OnPaceError, UnknownName, did_you_mean
 from onpace.config.incidents import Incident
 from onpace.config.kpi_entities import ReportedKpi
@@ -26,11 +27,12 @@ from onpace.deploy.stores import open_store
 from onpace.deploy.world import Arrival, World, temporary_store
 from onpace.processors.writer import EPOCH
 
-__all__ = ["Answer", "Progress", "Question", "Replay", "backtest", "part_for"]
+__all__ = ["Answer", "Progress", "Question", "Replay", "backtest", "check_incidents", "part_for"]
 
 Progress = Callable[[datetime, int], None]
 """Told the instant that a backtest has come to, and how many events it has taken."""
 
+MOST_LOOKS = 100_000
 MOST_SKIPPED = 1000
 """So many windows at most are judged in one look."""
 
@@ -77,6 +79,19 @@ def part_for(catalog: Catalog, rule: str) -> Catalog:
     return narrowed(catalog, [rule])
 
 
+def check_incidents(incidents: Iterable[Incident], catalog: Catalog, rule: str) -> None:
+    """Raises UnknownName for a KPI that does not exist, and for a dimension that the rule's KPI does not have."""
+    kpi = catalog.kpi(catalog.rules[rule].kpi)
+    dimensions = catalog.dimensions(kpi)
+    for one in incidents:
+        if one.kpi is not None:
+            catalog.kpi(one.kpi)
+        for name in one.series if one.kpi in (None, kpi.name) else ():
+            if name not in dimensions:
+                has = f"it has {', '.join(dimensions)}" if dimensions else "it has none"
+                raise UnknownName(f"KPI '{kpi.name}' has no dimension '{name}'{did_you_mean(name, dimensions)}: {has}")
+
+
 def backtest(settings: Settings, catalog: Catalog, question: Question, progress: Progress) -> Answer:
     """Answer the question from the archive. Raises UnknownName, OnPaceError without events, StoreUnavailable."""
     part = part_for(catalog, question.rule)
@@ -85,6 +100,9 @@ def backtest(settings: Settings, catalog: Catalog, question: Question, progress:
         *lead_in(rule, part, question.start, every=question.every),
         *instants(rule, part, question.start, question.end, every=question.every),
     ]
+    if len(looks) > MOST_LOOKS and question.every:
+        step = format_duration(question.every)
+        raise OnPaceError(f"--every {step} makes {len(looks):,} looks, {MOST_LOOKS:,} at most: choose a longer step")
     if not looks:
         raise OnPaceError(f"no window of rule '{rule.name}' ends between --start and --end: choose a longer stretch")
     with tempfile.TemporaryDirectory(prefix="onpace-") as folder:
@@ -129,7 +147,7 @@ def _answer(question: Question, part: Catalog, archive: Archive, replay: Replay,
         tuple(inside),
         tuple(before),
         looks=replay.looks,
-        unusable=len(replay.world.dead),
+        unusable=replay.world.refused,
         edited=past.edited,
         score=found,
     )
@@ -185,10 +203,7 @@ class Replay:
             self._seen[one.type] = arrived
             if one.time_us >= complete_to:
                 continue
-            if self._waiting:
-                self.world.arrive(part[done:at])
-                done = at
-                self._look()
+            self._look()
             following = part[at + 1].timestamp if at + 1 < len(part) else None
             if one.time_us >= newest and following != one.timestamp:
                 self.world.arrive(part[done : at + 1])

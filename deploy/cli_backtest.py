@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,15 +17,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from onpace.config.durations import parse_duration
-from onpace.config.errors import OnPaceError
+from onpace.config.errors import OnPaceError, UnknownName
 from onpace.deploy.cli_kpis import DocumentFormat
 from onpace.deploy.cli_options import Data, Kpis, instant, settings_with
 from onpace.deploy.stores import catalog_of
 
 if TYPE_CHECKING:
-    from onpace.deploy.backtesting import Progress
+    from onpace.config.catalog import Catalog
+    from onpace.deploy.backtesting import Progress, Question
 
 __all__ = ["add_to", "quietly"]
+
+SAY_EVERY_SECONDS = 10.0
+"""How often progress is said where there is no terminal."""
 
 
 class ArrivalChoice(StrEnum):
@@ -66,33 +73,38 @@ def backtest(
 
     The archive is replayed in the order in which events arrived, so nothing is known before it was.
     """
-    from onpace.config.incidents import load_incidents
     from onpace.deploy.backtest_text import answer_document, answer_lines
-    from onpace.deploy.backtesting import Question, part_for
     from onpace.deploy.backtesting import backtest as answer
 
     settings = settings_with(data=data, kpis=kpis)
     catalog = catalog_of(settings)
-    zone = part_for(catalog, rule).kpi(catalog.rules[rule].kpi).zone
-    first, last = instant(start, zone), instant(end, zone)
-    if last <= first:
-        raise OnPaceError(f"--end {end} is not after --start {start}")
-    question = Question(
-        rule,
-        first,
-        last,
-        every=_step(every),
-        punctual=arrival is ArrivalChoice.EVENT,
-        incidents=tuple(load_incidents(incidents, zone)) if incidents else (),
-    )
+    question = _question(catalog, rule, start, end, incidents)
+    question = replace(question, every=_step(every), punctual=arrival is ArrivalChoice.EVENT)
     quietly()
-    with _progress(f"backtest of {rule}", first, last) as told:
+    with _progress(f"backtest of {rule}", question.start, question.end) as told:
         found = answer(settings, catalog, question, told)
     if format is DocumentFormat.JSON:
         print(json.dumps(answer_document(found), indent=1, ensure_ascii=False))
     else:
         for line in answer_lines(found):
             print(line)
+
+
+def _question(catalog: Catalog, rule: str, start: str, end: str, incidents: Path | None) -> Question:
+    """What is asked, checked against the KPI files. Raises OnPaceError."""
+    from onpace.config.incidents import load_incidents
+    from onpace.deploy.backtesting import Question, check_incidents, part_for
+
+    zone = part_for(catalog, rule).kpi(catalog.rules[rule].kpi).zone
+    first, last = instant(start, zone), instant(end, zone)
+    if last <= first:
+        raise OnPaceError(f"--end {end} is not after --start {start}")
+    known = load_incidents(incidents, zone) if incidents else []
+    try:
+        check_incidents(known, catalog, rule)
+    except UnknownName as exc:
+        raise OnPaceError(f"{incidents}: {exc}") from None
+    return Question(rule, first, last, incidents=tuple(known))
 
 
 def _step(text: str | None) -> timedelta | None:
@@ -116,7 +128,7 @@ def quietly() -> None:
 
 @contextmanager
 def _progress(title: str, start: datetime, end: datetime) -> Iterator[Progress]:
-    """A bar on standard error, where that is a terminal."""
+    """A bar on standard error where that is a terminal, else a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -130,7 +142,13 @@ def _progress(title: str, start: datetime, end: datetime) -> Iterator[Progress]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=(end - start).total_seconds(), at="reading the archive", events=0)
 
+        said = time.monotonic()
+
         def told(now: datetime, events: int) -> None:
+            nonlocal said
+            if not console.is_terminal and time.monotonic() - said > SAY_EVERY_SECONDS:
+                said = time.monotonic()
+                print(f"{title}: {now:%Y-%m-%d}, {events:,} events", file=sys.stderr, flush=True)
             bar.update(task, completed=max((now - start).total_seconds(), 0), at=f"{now:%Y-%m-%d}", events=events)
 
         yield told

@@ -39,6 +39,8 @@ LIFE = UUID("5b3a1f0e-0000-4000-8000-6f6e70616365")
 TOPIC = "events"
 FLUSH = 50_000
 """Events taken between two flushes."""
+KEPT = 10_000
+"""So many events that could not be used are kept, to be shown."""
 READ_BY_ENGINE = 3
 """So many of the views, the first ones, are all that the reader and the engine need."""
 
@@ -91,7 +93,9 @@ class World:
         self.memory = Memory()
         """What the engine keeps; who knows of earlier versions of targets puts them here before the first look."""
         self.dead: list[DeadLetter] = []
-        """Events that could not be used."""
+        """Events that could not be used, the first of them."""
+        self.refused = 0
+        """So many could not be used."""
         for name, select in islice(view_statements(catalog, TOPIC), READ_BY_ENGINE):
             store.command(f"CREATE OR REPLACE VIEW `{name}` AS {select}")
         self._writer = StoreWriter(store, TOPIC)
@@ -128,7 +132,8 @@ class World:
     def _flush(self, now: datetime, caught_up: dict[int, datetime] | None = None) -> None:
         flush = self._processor.prepare(now, caught_up)
         flush.archive = []  # nothing here is ever recounted
-        self.dead += [letter for _, letter in flush.dead]
+        self.refused += len(flush.dead)
+        self.dead += [letter for _, letter in flush.dead[: max(KEPT - len(self.dead), 0)]]
         flush.dead = []
         self._writer.write(flush)
         self._processor.written()

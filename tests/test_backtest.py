@@ -26,7 +26,7 @@ from onpace.alerts.versions import TargetVersion, written_spec
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Target
 from onpace.config.narrowing import narrowed
-from onpace.config.rules import AnomalyRule, NoDataRule, PaceRule, Rule, ThresholdRule
+from onpace.config.rules import AnomalyRule, ForecastRule, NoDataRule, PaceRule, Rule, ThresholdRule
 from onpace.config.settings import Settings
 from onpace.deploy import backtesting
 from onpace.deploy.archive import Arrivals, copy_archive
@@ -55,6 +55,8 @@ SILENT = NoDataRule.model_validate({"name": "silent", "kpi": "orders", "when": "
 ODD = AnomalyRule.model_validate(
     {"name": "odd", "kpi": "orders", "when": "anomaly", "grain": "hour", "method": "xmr", "direction": "high"}
 )
+
+LIKELY = ForecastRule.model_validate({"name": "likely", "kpi": "orders", "when": "forecast", "probability": "60%"})
 
 Arrived = tuple[datetime, Sent]
 """When an event arrived, and the event."""
@@ -191,6 +193,25 @@ def test_a_pace_rule_would_have_done_what_it_did(store: ClickHouse, tmp_path: Pa
     known = live(store, catalog, arrived, looks)
     assert alarms(replayed(store, catalog, BEHIND.name, span, tmp_path)) == known
     assert any(one.cleared_at for one in known)
+
+
+def test_a_forecast_would_have_done_what_it_did(store: ClickHouse, tmp_path: Path) -> None:
+    """Seventeen days with about 24 orders and a last one without, looked at every six hours."""
+    rng = random.Random(7)
+    days = 18
+    times = [
+        DAY + timedelta(days=day, hours=hour, minutes=rng.randrange(60))
+        for day in range(days)
+        for hour in range(24)
+        for _ in range(0 if day == days - 1 and hour > 3 else rng.choice([0, 1, 1, 2]))
+    ]
+    arrived = [(time + timedelta(seconds=1), order(str(number), time)) for number, time in enumerate(sorted(times))]
+    catalog = shop(LIKELY, targets=[{"every": "day", "value": 20}])
+    span = DAY, DAY + timedelta(days=days)
+    looks = list(instants(LIKELY, catalog, *span, every=6 * HOUR))
+    known = live(store, catalog, arrived, looks)
+    assert alarms(replayed(store, catalog, LIKELY.name, span, tmp_path, every=6 * HOUR)) == known
+    assert known[-1].period == "2026-04-23"
 
 
 def test_a_silence_would_have_been_told(store: ClickHouse, tmp_path: Path) -> None:

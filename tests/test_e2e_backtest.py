@@ -107,5 +107,10 @@ def test_what_cannot_be_backtested_is_one_line(folder: Path) -> None:
         in onpace("backtest", "few-order", *arguments[2:]).stderr
     )
     assert "--every '1m' is not a duration" in onpace(*arguments, "--every", "1m").stderr
+    (folder / "wrong.csv").write_text("start,end,regio\n2026-09-02,2026-09-03,EU\n")
+    assert onpace(*arguments, "--incidents", folder / "wrong.csv").stderr == (
+        f"error: {folder}/wrong.csv: KPI 'orders' has no dimension 'regio' (did you mean 'region'?): it has region\n"
+    )
+    assert "--every '1m' is not a duration" in onpace(*arguments, "--every", "1m").stderr
     swapped = ("--start", "2026-09-03", "--end", "2026-09-01")
     assert "--end 2026-09-01 is not after --start" in onpace("backtest", "few-orders", *swapped, *arguments[6:]).stderr

@@ -222,6 +222,11 @@ BAD = {
         "11: test 't': event 'order.placed': more than 1,000,000 events: send fewer",
         "12: test 't': event 'order.placed': an 'id' is for one event: many cannot have the same",
     ],
+    "tests:\n  - name: t\n    now: 2026-11-02\n    alerts: [{at: 2026-11-03, firing: []}]\n"
+    "    values: [{kpi: revenue, at: 2026-11-01, value: 0, as_of: 2026-11-02 00:01}]\n": [
+        "4: test 't': at 2026-11-03 is after the test's end, now: 2026-11-02",
+        "5: test 't': as_of 2026-11-02 00:01 is after the test's end, now: 2026-11-02",
+    ],
     "tests:\n  - name: t\n    alerts: [{at: 2026-11-03, firing: []}]\n    events:\n"
     "      - {type: order.placed, time: 2026-11-03, arrives: soon}\n": [
         "5: test file: tests: events: arrives: 'soon' is neither a time nor a delay: write 2026-11-03 10:00 or 2h"
