@@ -16,15 +16,14 @@ lint: $(VENV)/.all
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.all
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+types: $(VENV)/.all # each has a core to itself
+	@$(BIN)/mypy & mypy=$$!; $(BIN)/pyright --pythonpath $(BIN)/python; pyright=$$?; wait $$mypy && exit $$pyright
 
 unit: $(VENV)/.all
 	$(BIN)/pytest -m "not e2e and not chaos" -n 2 --dist loadfile $(ARGS)
 
 e2e: $(VENV)/.all
-	$(BIN)/pytest -m e2e $(ARGS)
+	$(BIN)/pytest -m e2e -n 2 --dist loadfile $(ARGS)
 
 # Every fault in full, 48 minutes; ONPACE_CHAOS=short has fewer rounds, ONPACE_CHAOS_SEED=n repeats a run.
 chaos: $(VENV)/.all

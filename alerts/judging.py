@@ -13,6 +13,7 @@ from onpace.alerts.forecasts import Forecast
 from onpace.alerts.foresight import Foresight
 from onpace.alerts.judgement import Due, Judgement, due_periods, judge_again
 from onpace.alerts.reading import SeriesReader, Span
+from onpace.alerts.slices import read_slices
 from onpace.alerts.status import KpiStatus, Labels, finite, target_series
 from onpace.alerts.versions import TargetHistory
 from onpace.config.calendar import Grain, period_containing, window_start
@@ -23,7 +24,8 @@ __all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress"
 
 StatusKey = tuple[str, Labels, str]
 
-SPANS_PER_QUERY = 400
+LOOK_AGAIN = timedelta(minutes=1)
+"""So often what was read up to the same W is read again, for late events."""
 RECHECKED = 2
 """So many of the newest final periods of a target are read again, once an hour, for late events."""
 
@@ -51,11 +53,23 @@ class PastValues:
 
     def __init__(self) -> None:
         self._kept: dict[StatusKey, tuple[_Past, dict[Span, float | None]]] = {}
+        self._recent: dict[tuple[str, Labels], dict[Span, tuple[datetime, float | None]]] = {}
 
     def recall(self, judgement: Judgement) -> dict[Span, float | None]:
         """The values of the judgement's past spans, if they were kept; else none."""
         past, values = self._kept.get(_place(judgement), (None, {}))
         return values if past == _Past.of(judgement) else {}
+
+    def recent(self, judgement: Judgement) -> dict[Span, float | None]:
+        """What was read of the judgement's slice within the last minute: late events are not looked for more often."""
+        known = self._recent.get((judgement.kpi.name, judgement.due.series), {})
+        return {span: value for span, (at, value) in known.items() if abs(judgement.now - at) < LOOK_AGAIN}
+
+    def note(self, place: tuple[str, Labels], values: Mapping[Span, float | None], now: datetime) -> None:
+        """These have just been read."""
+        known = self._recent.get(place, {})
+        kept = {span: one for span, one in known.items() if abs(now - one[0]) < LOOK_AGAIN}
+        self._recent[place] = kept | {span: (now, value) for span, value in values.items()}
 
     def keep(self, judgement: Judgement, values: Mapping[Span, float | None]) -> None:
         """Keep the values of the judgement's past spans, instead of those kept before."""
@@ -94,17 +108,16 @@ def _read_values(
     """The values that each judgement needs, in order."""
     known: dict[tuple[str, Labels], dict[Span, float | None]] = {}
     wanted: dict[tuple[str, Labels], dict[Span, None]] = {}
+    now: dict[tuple[str, Labels], datetime] = {}
     for judgement in judgements:
         place = (judgement.kpi.name, judgement.due.series)
-        recalled = past.recall(judgement)
+        now[place] = judgement.now
+        recalled = past.recent(judgement) | past.recall(judgement)
         known.setdefault(place, {}).update(recalled)
         wanted.setdefault(place, {}).update((span, None) for span in judgement.spans() if span not in recalled)
-    for (kpi, series), group in wanted.items():
-        spans = list(group)
-        where = {name: value for name, value in series if value is not None}
-        for at in range(0, len(spans), SPANS_PER_QUERY):
-            some = spans[at : at + SPANS_PER_QUERY]
-            known[kpi, series].update(zip(some, reader.values(kpi, some, where), strict=True))
+    for place, read in read_slices(reader, {place: list(spans) for place, spans in wanted.items()}):
+        past.note(place, read, now[place])
+        known[place].update(read)
     for judgement in judgements:
         past.keep(judgement, known[judgement.kpi.name, judgement.due.series])
     return [known[judgement.kpi.name, judgement.due.series] for judgement in judgements]
@@ -124,6 +137,7 @@ class StatusBoard:
         self._recorded = recorded or TargetHistory()
         self._reader = reader
         self._known: dict[StatusKey, KpiStatus] = {}
+        self._of_kpi: dict[str, dict[StatusKey, KpiStatus]] = {}
         self._past = PastValues()
         self._foresight = Foresight(catalog)
         self._ended: dict[StatusKey, KpiStatus] = {}
@@ -137,6 +151,7 @@ class StatusBoard:
             before = self._known.get(status.key)
             if before is None or status.final or not before.final:
                 self._known[status.key] = status
+                self._of_kpi.setdefault(status.kpi, {})[status.key] = status
 
     def known(self, key: StatusKey) -> KpiStatus | None:
         """The latest status there, if any."""
@@ -146,9 +161,9 @@ class StatusBoard:
         """The KPI's latest period of each target series and grain that it still has."""
         slices = {(target_series(target), target.grain) for target in kpi.targets}
         newest: dict[tuple[Labels, Grain], KpiStatus] = {}
-        for status in self._known.values():
+        for status in self._of_kpi.get(kpi.name, {}).values():
             place = (status.series, status.grain)
-            if status.kpi == kpi.name and place in slices:
+            if place in slices:
                 newest[place] = max(newest.get(place, status), status, key=lambda one: one.period_start)
         return list(newest.values())
 

@@ -7,6 +7,7 @@ the end of an input that was declared finished; reported ones once the window's 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -18,7 +19,7 @@ from onpace.processors.calendar_sql import first_day_sql, later_sql, longest
 from onpace.processors.quoting import quoted
 from onpace.processors.report_sql import reported_until
 
-__all__ = ["Extent", "begun_sql", "extent_sql", "first_of_stream", "leaf_reached"]
+__all__ = ["Extent", "begun_sql", "extent_sql", "firsts_of", "leaf_reached"]
 
 _EPOCH = "toDateTime64(0, 6, 'UTC')"
 _ALWAYS = "toDateTime64('2105-01-01 00:00:00', 6, 'UTC')"
@@ -114,9 +115,16 @@ def begun_sql(catalog: Catalog, kpi: Kpi) -> str:
     return f"greatest({', '.join([complete, *latest])})"
 
 
-def first_of_stream(stream: SimpleKpi) -> str:
-    """A SELECT of the instant that a stream begins with; 1970 when it holds nothing."""
-    return f"SELECT min({_time(stream)}) FROM {_table(stream)} WHERE {_mine(stream)}"
+def firsts_of(streams: Iterable[SimpleKpi]) -> str:
+    """A SELECT of (place in the list, the instant that the stream begins with; 1970 when it holds nothing).
+
+    In the order of the primary key a first row is found without reading the others.
+    """
+    return "\nUNION ALL\n".join(
+        f"SELECT {at} AS place, toDateTime64(min(begin), 6, 'UTC') AS first FROM (SELECT {_time(stream)} AS begin "
+        f"FROM {_table(stream)} WHERE {_mine(stream)} ORDER BY {_time(stream)} LIMIT 1)"
+        for at, stream in enumerate(streams)
+    )
 
 
 def _table(stream: SimpleKpi) -> str:

@@ -8,17 +8,18 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from onpace.config.calendar import Calendar, Grain, window_end, window_start, windows
+from onpace.config.calendar import Grain, window_end, window_start, windows
 from onpace.config.catalog import Catalog
 from onpace.config.errors import UnknownName, did_you_mean
 from onpace.config.kpi import CumulativeKpi, RatioKpi, SimpleKpi
 from onpace.config.kpi_entities import ConversionKpi, Kpi, Leaf, ReportedKpi, streams_of
-from onpace.config.terms import Term, span_of, terms_of, window_span
+from onpace.config.terms import terms_of
 from onpace.processors.clickhouse import ClickHouse
-from onpace.processors.extents import Extent, begun_sql, first_of_stream, leaf_reached
+from onpace.processors.extents import Extent, begun_sql, firsts_of, leaf_reached
 from onpace.processors.placing import Placement, Spans, Windows
 from onpace.processors.report_sql import reported_since, reported_until
 from onpace.processors.segments import Portions, read_segments
+from onpace.processors.slices import read_slices, spans_of, spans_per_query, window_spans
 from onpace.processors.sql import dimension_select, merged_select
 from onpace.processors.window_tables import Placed, WindowTable, arrays_select, fill_table, placed_in, placed_points
 from onpace.processors.windows import LATEST_US
@@ -72,6 +73,7 @@ class Reader:
         self._catalog = catalog
         self._sources: dict[str, Source] | None = None
         self._rebuilding: frozenset[str] = frozenset()
+        self._asked_for_firsts = False
         self._firsts: dict[str, datetime] = {}  # leaf -> first window; asked again until there is one
 
     def sources(self) -> dict[str, Source]:
@@ -80,6 +82,7 @@ class Reader:
             "SELECT event_type, last_event_time, last_arrival, caught_up_at, watermark, input_end FROM event_watermarks"
         )
         self._firsts.clear()
+        self._asked_for_firsts = False
         found = {name: Source(*(_instant(value) for value in values)) for name, *values in rows}
         self._rebuilding = frozenset(name for (name,) in self._store.query("SELECT DISTINCT kpi FROM kpi_rebuilds"))
         self._sources = {name: found.get(name, Source(None, None, None)) for name in self._catalog.events}
@@ -135,14 +138,30 @@ class Reader:
         """The leaf's first window. Remembered as of the last `sources`: a late event may still move it back."""
         if (known := self._firsts.get(leaf.name)) is not None:
             return known
-        if isinstance(leaf, ReportedKpi):
-            found = self._instant(reported_since(leaf))
-        else:
-            found = self._instant(first_of_stream(streams_of(leaf)[0]))
+        found = self._instant(reported_since(leaf)) if isinstance(leaf, ReportedKpi) else self._first_of_stream(leaf)
         if found is None:
             return None
         begun = self._firsts[leaf.name] = window_start(leaf.base_grain, found, leaf.calendar)
         return begun
+
+    def _first_of_stream(self, leaf: Leaf) -> datetime | None:
+        """Asked for all leaves at once, when it is asked at all: there may be hundreds; later only of what had none."""
+        leaves = {leaf.name: leaf}
+        if not self._asked_for_firsts:
+            leaves |= {one.name: one for kpi in self._catalog.kpis.values() for one in self._catalog.leaves(kpi)}
+            self._asked_for_firsts = True
+        streamed = [one for one in leaves.values() if not isinstance(one, ReportedKpi)]
+        begins = {
+            streamed[int(at)].name: found
+            for at, first in self._store.query(firsts_of(streams_of(one)[0] for one in streamed))
+            if (found := _instant(first)) is not None
+        }
+        self._firsts |= {
+            one.name: window_start(one.base_grain, begins[one.name], one.calendar)
+            for one in streamed
+            if one.name in begins
+        }
+        return begins.get(leaf.name)
 
     def values(
         self, kpi: str, spans: Sequence[tuple[datetime, datetime]], where: Mapping[str, str] | None = None
@@ -154,16 +173,27 @@ class Reader:
         found = self._catalog.kpi(kpi)
         self._check_dimensions(found, list(where or ()))
         merged: dict[int, float | None] = {}
-        size = _spans_per_query(self._catalog, found)
+        size = spans_per_query(self._catalog, found)
         for at in range(0, len(spans), size):
             part = list(spans[at : at + size])
-            placement = Spans(partial(_spans_of, part, found.calendar))
+            placement = Spans(partial(spans_of, part, found.calendar))
             rows = self._query(found, placement, where=where)
             merged |= {at + int(place) - 1: value for place, value, *_ in rows}
-        empty = self._empty_value(found)
-        begun = None if empty is None or len(merged) == len(spans) else self.first_event(kpi)
-        nothing = [empty if begun is not None and begun < end else None for _, end in spans]
-        return [merged.get(at, nothing[at]) for at in range(len(spans))]
+        nothing = self._nothing(found, spans) if len(merged) < len(spans) else ()
+        return [merged[at] if at in merged else nothing[at] for at in range(len(spans))]
+
+    def slices(self, kpi: str, spans: Sequence[Span], wheres: Sequence[Mapping[str, str]]) -> list[list[float | None]]:
+        """`values` in each of several slices, which name the same dimensions in the same order, in one query."""
+        found = self._catalog.kpi(kpi)
+        self._check_dimensions(found, list(wheres[0]))
+        nothing = partial(self._nothing, found, spans)
+        return read_slices(self._store, self._catalog, found, spans, wheres, nothing=nothing)
+
+    def _nothing(self, kpi: Kpi, spans: Sequence[Span]) -> list[float | None]:
+        """What stands in spans without events."""
+        empty = self._empty_value(kpi)
+        begun = None if empty is None else self.first_event(kpi.name)
+        return [empty if begun is not None and begun < end else None for _, end in spans]
 
     def segments(
         self, kpi: str, spans: Sequence[Span], dimension: str, where: Mapping[str, str | None] | None = None
@@ -291,10 +321,10 @@ class Reader:
         if begun is None or first is None:
             return
         starts = list(windows(grain, max(span[0], first), min(span[1], begun + _MICROSECOND), kpi.calendar))
-        size = _spans_per_query(self._catalog, kpi)
+        size = spans_per_query(self._catalog, kpi)
         for at in range(0, len(starts), size):
             part = starts[at : at + size]
-            spans = Spans(partial(_window_spans, part, grain, kpi.calendar))
+            spans = Spans(partial(window_spans, part, grain, kpi.calendar))
             yield from ((part[int(place) - 1], *rest) for place, *rest in self._query(kpi, spans, by, where))
 
     def _empty_points(self, kpi: Kpi, grain: Grain, start: datetime, end: datetime, *, extent: Extent) -> list[Point]:
@@ -336,19 +366,6 @@ class Reader:
             if name not in known:
                 has = f"its dimensions are {', '.join(known)}" if known else "it has none"
                 raise UnknownName(f"KPI '{kpi.name}' has no dimension '{name}'{did_you_mean(name, known)}: {has}")
-
-
-def _spans_of(spans: Sequence[Span], calendar: Calendar, term: Term) -> list[Span]:
-    return [span_of(term, start, end, calendar) for start, end in spans]
-
-
-def _window_spans(starts: Sequence[datetime], grain: Grain, calendar: Calendar, term: Term) -> list[Span]:
-    return [window_span(term, grain, start, calendar) for start in starts]
-
-
-def _spans_per_query(catalog: Catalog, kpi: Kpi) -> int:
-    """So many that the text of the query stays well below what servers take."""
-    return max(20, 4000 // len(list(terms_of(catalog, kpi))))
 
 
 def _earliest(instants: Sequence[datetime | None]) -> datetime | None:

@@ -31,17 +31,24 @@ kpis:
     direction: higher_is_better
     role: lagging
     targets: [{every: year, value: 1000000000}]
+  - name: orders
+    type: simple
+    event: order.placed
+    agg: count
+    direction: higher_is_better
+    role: leading
+    targets: [{every: year, value: 1000000}]
 channels: [{name: team, type: log}]
 rules:
   - {name: behind, kpi: revenue, when: pace, notify: [team]}
-  - {name: far-behind, kpi: revenue, when: attainment, below: 50%, notify: [team]}
+  - {name: far-behind, kpi: orders, when: attainment, below: 50%, notify: [team]}
 silences:
   - {name: christmas, rule: behind, by: anna, why: Office closed, from: 2030-12-24, until: 2030-12-27}
 """
 
 
 class Shop:
-    """A stack whose KPI is far behind, with the log as its channel."""
+    """A stack whose KPIs are far behind, with the log as its channel."""
 
     def __init__(self, folder: Path) -> None:
         self.kpis, self.data = folder / "kpis", folder / "data"
@@ -74,9 +81,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 def test_a_silence_holds_back_what_fires_in_a_running_stack(shop: Shop) -> None:
     """It shows on the status page, in `onpace status`, in the list and in the metrics; nothing is told."""
     added = output(
-        "silence", "add", "--kpi", "revenue", "--by", "anna", "--why", "deploy", "--for", "2h", "--data", shop.data
+        "silence", "add", "--rule", "*behind", "--by", "anna", "--why", "deploy", "--for", "2h", "--data", shop.data
     )
-    assert re.fullmatch(r"silence [0-9a-f]{8}: kpi=revenue until .* UTC, by anna \(deploy\)\n", added)
+    assert re.fullmatch(r"silence [0-9a-f]{8}: rule=\*behind until .* UTC, by anna \(deploy\)\n", added)
     data = {"amount": 5, "region": "EU"}
     lately = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
     output("emit", "order.placed", json.dumps(data), "--time", lately, "--data", shop.data)

@@ -14,7 +14,7 @@ from processors_fakes import REGION, START, log_of, order
 from processors_fakes import catalog_of as real_catalog_of
 from processors_fakes import simple as real_simple
 from processors_world import drain, world
-from test_engine import CHANNELS, HOUR, World, hourly, off_pace
+from test_engine import HOUR, World, hourly, off_pace
 
 from onpace.alerts.contributions import breakdown
 from onpace.alerts.engine import Engine
@@ -24,10 +24,12 @@ from onpace.alerts.quantities import difference
 from onpace.alerts.segment_words import best_of, explained, words
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import RatioKpi
-from onpace.config.rules import PaceRule, ThresholdRule
+from onpace.config.rules import Channel, PaceRule, ThresholdRule
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.reader import Reader
 
+CHANNELS = [Channel(name="ops", type="alertmanager", url="http://localhost:9093")]
+"""What fires is told there again and again."""
 BAD = at("2026-11-11")
 Amounts = Mapping[str | None, float]
 

@@ -82,6 +82,19 @@ def test_a_table_has_what_the_windows_have_one_by_one(store: ClickHouse, every: 
                 ]
 
 
+def test_slices_are_read_together_as_they_are_one_by_one(store: ClickHouse) -> None:
+    """Also those that hold nothing, before and after the first event."""
+    reader = stored(store, EVERYTHING, some_events(2))
+    spans = [(START - HOUR, START), (START, START + 30 * HOUR), (START, END), (START + 50 * HOUR, START + 60 * HOUR)]
+    for kpi in EVERYTHING.kpis.values():
+        if "region" in EVERYTHING.dimensions(kpi):
+            wheres = [{"region": name} for name in ("EU", "it's", "US", "")]
+            found = reader.slices(kpi.name, spans, wheres)
+            for where, values in zip(wheres, found, strict=True):
+                alone = [nan if one is None else one for one in reader.values(kpi.name, spans, where)]
+                assert [nan if one is None else one for one in values] == pytest.approx(alone, rel=1e-12, nan_ok=True)
+
+
 def test_a_table_of_nothing_is_empty(store: ClickHouse) -> None:
     """Before the first event, and before anything is complete."""
     catalog = catalog_of(simple("orders", "count", dimensions=REGION, grain="1h"))
