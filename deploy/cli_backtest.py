@@ -21,7 +21,6 @@ from onpace.config.errors import OnPaceError, UnknownName
 from onpace.deploy.cli_kpis import DocumentFormat
 from onpace.deploy.cli_options import Data, Kpis, instant, settings_with
 from onpace.deploy.stores import catalog_of
-from onpace.deploy.stores import now as wall_clock
 
 if TYPE_CHECKING:
     from onpace.config.catalog import Catalog
@@ -98,8 +97,6 @@ def _question(catalog: Catalog, rule: str, start: str, end: str, incidents: Path
 
     zone = part_for(catalog, rule).kpi(catalog.rules[rule].kpi).zone
     first, last = instant(start, zone), instant(end, zone)
-    if first >= (now := wall_clock()):
-        raise OnPaceError(f"--start {start} is yet to come: nothing can be replayed of it")
     if last <= first:
         raise OnPaceError(f"--end {end} is not after --start {start}")
     known = load_incidents(incidents, zone) if incidents else []
@@ -107,7 +104,7 @@ def _question(catalog: Catalog, rule: str, start: str, end: str, incidents: Path
         check_incidents(known, catalog, rule)
     except UnknownName as exc:
         raise OnPaceError(f"{incidents}: {exc}") from None
-    return Question(rule, first, min(last, now), incidents=tuple(known))
+    return Question(rule, first, last, incidents=tuple(known))
 
 
 def _step(text: str | None) -> timedelta | None:
