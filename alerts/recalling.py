@@ -53,6 +53,6 @@ def channels_told(alert: Alert, told_before: ToldBefore, channels: Iterable[str]
     """Those of `channels` that were told that it fires."""
     if alert.fired_at is None:
         return ()
-    fired = replace(alert, state="firing")
-    keys = {(channel, message_key(fired, channel, _NEVER)) for channel in channels}
+    fired = [replace(alert, state="firing", corrections=count) for count in range(alert.corrections + 1)]
+    keys = {(channel, message_key(one, channel, _NEVER)) for channel in channels for one in fired}
     return tuple(sorted(channel for channel, _ in keys & set(told_before([key for _, key in keys]))))

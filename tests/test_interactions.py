@@ -1,0 +1,185 @@
+"""What becomes of messages where the parts of the engine meet: outages, edits and late events at a bad moment."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from alerts_fakes import Event, MemoryHistory, at, catalog_of, simple
+from test_engine import CHANNELS, World, hourly, sales, shop
+from test_notifiers import NOW, Post, message
+
+from onpace.alerts.evaluation import Transition
+from onpace.alerts.notifications import Notification
+from onpace.alerts.senders import LogSender
+from onpace.alerts.states import Alert
+from onpace.config.catalog import Catalog
+from onpace.config.errors import StoreUnavailable
+from onpace.config.rules import AttainmentRule, Rule, ThresholdRule
+
+LOW = {"name": "low", "kpi": "revenue", "when": "threshold", "below": 50, "notify": ["ops"]}
+
+
+class Forgetful(MemoryHistory):
+    """A store that goes away when it is asked for the second time in an evaluation: when all have been told."""
+
+    away = False
+
+    def save_alerts(self, alerts: Sequence[Alert], transitions: Sequence[Transition], now: datetime) -> None:
+        """Fail where no transition is kept, as long as it is away."""
+        if self.away and not transitions:
+            raise StoreUnavailable("no answer")
+        super().save_alerts(alerts, transitions, now)
+
+
+def dip(moment: datetime) -> float:
+    """100 an hour, but for two hours."""
+    return 10.0 if at("2026-11-02 06:00") <= moment < at("2026-11-02 08:00") else 100.0
+
+
+def low(**more: object) -> Catalog:
+    """A threshold on what is sold in an hour."""
+    return catalog_of([simple()], [ThresholdRule.model_validate(LOW | more)], channels=CHANNELS)
+
+
+def channels(world: World) -> list[tuple[str, str]]:
+    """Channel and state of every message."""
+    return [(one.channel, one.state) for one in world.notifier.sent]
+
+
+def test_an_alert_ends_for_all_who_heard_although_the_store_went_away_in_between() -> None:
+    """It was told, that could not be kept, and it is over before the next evaluation."""
+    world = World(low(), hourly("2026-11-01", "2026-11-03", dip), "2026-11-02")
+    world.history = history = Forgetful()
+    world.restart()
+    world.look("2026-11-02 06:00")
+    history.away = True
+    try:
+        world.look("2026-11-02 07:00")
+    except StoreUnavailable:
+        history.away = False
+    assert channels(world) == [("ops", "firing")]
+    world.look("2026-11-02 09:00")
+    assert channels(world) == [("ops", "firing"), ("ops", "resolved")]
+
+
+def test_the_end_is_told_where_it_was_told_that_it_fires() -> None:
+    """The rule names another channel by then."""
+    world = World(low(), hourly("2026-11-01", "2026-11-03", dip), "2026-11-02")
+    world.run("2026-11-02 06:00", "2026-11-02 07:00", every=timedelta(hours=1))
+    world.restart(low(notify=["team"]))
+    world.look("2026-11-02 09:00")
+    assert channels(world) == [("ops", "firing"), ("team", "resolved"), ("ops", "resolved")]
+
+
+def test_the_end_of_a_silent_source_is_told_although_no_rule_is_left() -> None:
+    """The built-in alert goes to the channels of the rules that its source feeds."""
+    expected = timedelta(hours=1)
+    events = hourly("2026-11-01", "2026-11-02", sales)
+    world = World(shop(expected_every=expected), events, "2026-11-02")
+    world.run("2026-11-02", "2026-11-02 06:00", every=timedelta(hours=1))
+    assert [(one.channel, one.labels["alertname"]) for one in world.notifier.sent] == [("ops", "pipeline-stale")]
+    bare = shop(expected_every=expected)
+    world.restart(Catalog(events=bare.events, kpis=bare.kpis, channels=bare.channels))
+    world.reader.events["order.placed"] += hourly("2026-11-02", "2026-11-02 08:00", sales)
+    world.look("2026-11-02 08:00")
+    assert channels(world) == [("ops", "firing"), ("ops", "resolved")]
+
+
+def test_who_heard_is_known_although_late_events_corrected_the_alert_since() -> None:
+    """Its window is found to be good and bad again while the store keeps no more than that; then its rule goes."""
+    world = World(low(keep_firing_for="3h"), hourly("2026-11-01", "2026-11-03", dip), "2026-11-02")
+    world.run("2026-11-02 06:00", "2026-11-02 09:00", every=timedelta(hours=1))
+    world.reader.events["order.placed"].append(Event(at("2026-11-02 08:45"), {}, -80.0))
+    world.look("2026-11-02 09:02")
+    assert (world.alert().state, world.alert().corrections) == ("firing", 1)
+    world.restart(catalog_of([simple()], [], channels=CHANNELS))
+    world.look("2026-11-02 09:03")
+    assert channels(world) == [("ops", "firing"), ("ops", "resolved")]
+
+
+def test_what_fires_again_at_the_same_w_is_another_message() -> None:
+    """Late events end it and bring it back before the next window is complete: no channel may drop it as known."""
+    rule: Rule = AttainmentRule.model_validate(
+        {"name": "short", "kpi": "revenue", "when": "attainment", "below": "90%", "notify": ["ops"]}
+    )
+    given = {"targets": [{"every": "day", "value": 100}]}
+    catalog = catalog_of([simple(**given)], [rule], channels=CHANNELS)
+    world = World(catalog, [Event(at("2026-11-02 11:30"), {}, 10.0)], "2026-11-02 12:00")
+    events = world.reader.events["order.placed"]
+    world.look("2026-11-02 12:00")
+    events.append(Event(at("2026-11-02 11:40"), {}, 500.0))
+    world.look("2026-11-02 12:02")
+    events.append(Event(at("2026-11-02 11:50"), {}, -440.0))
+    world.look("2026-11-02 12:04")
+    assert channels(world) == [("ops", "firing"), ("ops", "resolved"), ("ops", "firing")]
+    assert len({one.key for one in world.notifier.sent}) == 3
+
+
+def test_a_mistake_in_the_evidence_keeps_nobody_from_hearing() -> None:
+    """The message has no segments, and the engine goes on."""
+    world = World(shop(dimensions={"region": "region"}), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    world.reader.segments = broken  # type: ignore[assignment,method-assign]
+    world.run("2026-11-01 12:00", "2026-11-14")
+    assert world.told() == [("revenue-off-pace", "firing")]
+
+
+class Moody:
+    """A sender that fails once as none should."""
+
+    forgets = False
+
+    def __init__(self) -> None:
+        self.sent: list[str] = []
+        self._fails = True
+
+    def send(self, notifications: Sequence[Notification], now: datetime) -> None:  # noqa: ARG002
+        """Raise what is no DeliveryFailed, the first time."""
+        if self._fails:
+            self._fails = False
+            raise UnicodeError
+        self.sent += [one.key for one in notifications]
+
+
+def test_a_channel_goes_on_after_an_error_that_nobody_expected() -> None:
+    """It counts as a failed attempt, and is tried again."""
+    hook = Moody()
+    post = Post(MemoryHistory(), hook=hook)
+    post.dispatcher.submit([message()])
+    post.drain()
+    assert (hook.sent, post.count("hook", "failed")) == ([message().key], 1)
+    post.dispatcher.stop()
+
+
+class Slow(MemoryHistory):
+    """An outbox in which a message arrives just after it was read what waits there."""
+
+    post: Post | None = None
+    late: threading.Thread | None = None
+
+    def waiting(self) -> list[Notification]:
+        """Read, and let the engine hand over one more before the caller goes on, if it can."""
+        found = super().waiting()
+        if self.post and self.late is None:
+            self.late = threading.Thread(target=self.post.dispatcher.submit, args=([message()],))
+            self.late.start()
+            self.late.join(0.2)
+        return found
+
+
+def test_a_message_that_comes_while_the_channels_change_is_delivered() -> None:
+    """It is for the new channel, not for the queue of the one that ends."""
+    outbox, hook = Slow(), Moody()
+    post = Post(outbox, clock=lambda: NOW, hook=LogSender())
+    outbox.post = post
+    post.dispatcher.serve({"hook": hook})
+    assert outbox.late is not None
+    outbox.late.join()
+    post.drain()
+    assert hook.sent == [message().key]
+    post.dispatcher.stop()
