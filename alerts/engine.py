@@ -219,14 +219,18 @@ class Engine:
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
         held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_speak(alert, found))
+        told_managers = [replace(one, heard=one.notified) for one in stepped.alerts.values() if one.state == "firing"]
+        crowded = held_back(self._catalog, told_managers, lambda alert: self._may_notify(alert, found.now))
         found = replace(found, held=Counter(rule for rule, *_ in held))
         after = dict(stepped.alerts)
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
-        open_ = [alert for alert in after.values() if not settled(alert) and alert.identity not in held]
-        for alert in in_order(open_, kinds):
-            covered = covering(alert, after.values(), self._direct) is not None
-            in_hours = self._may_notify(alert, found.now)
-            telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
+        for alert in in_order((alert for alert in after.values() if not settled(alert)), kinds):
+            telling = found.quiet.telling(
+                alert,
+                in_hours=self._may_notify(alert, found.now),
+                covered=alert.identity in held or covering(alert, after.values(), self._direct) is not None,
+                crowded=alert.identity in crowded,
+            )
             for channel in self._hearing(telling):
                 note = "" if self._is_manager(channel) else telling.note
                 messages.append(with_note(self._message(telling.alert, channel, found), note))

@@ -95,12 +95,13 @@ class Quiet:
             return "silenced"
         return "acknowledged" if self.acknowledgement(alert) else ""
 
-    def telling(self, alert: Alert, *, in_hours: bool, covered: bool = False) -> Telling:
+    def telling(self, alert: Alert, *, in_hours: bool, covered: bool = False, crowded: bool = False) -> Telling:
         """Who is told now. `in_hours`: within the rule's active hours, which hold back what fires and not what ends.
-        `covered`: people were told of it by another alert."""
+        `covered`: people were told of another alert in its place, of the same period or of worse series of the rule;
+        `crowded`: Alertmanagers were told of as many series as they are to be."""
         fires = alert.state == "firing"
         allowed = in_hours or not fires
-        managers = allowed and untold(alert)
+        managers = allowed and not crowded and untold(alert)
         if managers:
             alert = told(alert)
         for_people = replace(alert, notified=alert.heard)

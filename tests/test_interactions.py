@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from alerts_fakes import Event, MemoryHistory, at, catalog_of, simple
+from silences_fakes import QuietWorld
 from test_engine import CHANNELS, World, hourly, sales, shop
 from test_notifiers import NOW, Post, message
 
@@ -16,7 +17,7 @@ from onpace.alerts.senders import LogSender
 from onpace.alerts.states import Alert
 from onpace.config.catalog import Catalog
 from onpace.config.errors import StoreUnavailable
-from onpace.config.rules import AttainmentRule, Rule, ThresholdRule
+from onpace.config.rules import AttainmentRule, Channel, Rule, ThresholdRule
 
 LOW = {"name": "low", "kpi": "revenue", "when": "threshold", "below": 50, "notify": ["ops"]}
 
@@ -183,3 +184,21 @@ def test_a_message_that_comes_while_the_channels_change_is_delivered() -> None:
     post.drain()
     assert hook.sent == [message().key]
     post.dispatcher.stop()
+
+
+def test_alertmanager_hears_of_the_worst_series_also_while_a_silence_matches_all() -> None:
+    """A silence is for direct channels, and `max_alerts` for both: neither must undo the other."""
+    manager = Channel(name="am", type="alertmanager", url="http://am.example.com")
+    rule = ThresholdRule.model_validate(LOW | {"by": ["region"], "max_alerts": 1, "notify": ["ops", "am"]})
+    catalog = catalog_of([simple(dimensions={"region": "region"})], [rule], channels=[*CHANNELS, manager])
+    amounts = {"EU": 3.0, "US": 1.0, "AS": 2.0}
+    events = [one for name in amounts for one in hourly("2026-11-02", "2026-11-03", lambda _: 100.0, region=name)]
+    world = QuietWorld(catalog, events, "2026-11-02 04:00")
+    world.look("2026-11-02 04:00")
+    for name, amount in amounts.items():
+        world.reader.events["order.placed"].append(Event(at("2026-11-02 05:45"), {"region": name}, amount - 100))
+    world.silence("2026-11-02 05:00", "2026-11-02 06:30")
+    world.run("2026-11-02 05:00", "2026-11-02 06:00", every=timedelta(hours=1))
+    assert [(one.channel, one.labels["dim_region"]) for one in world.notifier.sent] == [("am", "US")]
+    world.look("2026-11-02 06:30")
+    assert [(one.channel, one.labels["dim_region"]) for one in world.notifier.sent[1:]] == [("ops", "US")]
