@@ -138,6 +138,10 @@ class ClickHouseHistory:
         self._store.insert("target_versions", _VERSION, rows)
 
 
+KEYS = 1000
+"""So many are asked for at once: they are part of the query's address, which may not be longer than a megabyte."""
+
+
 class ClickHouseOutbox:
     """An Outbox in a ClickHouse table (migration 0002)."""
 
@@ -151,13 +155,16 @@ class ClickHouseOutbox:
 
     def known(self, keys: Collection[str]) -> dict[tuple[str, str], bool]:
         """By channel and key."""
-        if not keys:
-            return {}
-        rows = self._store.query(
-            "SELECT channel, key, max(settled) FROM notifications WHERE key IN {keys:Array(String)}"
-            " GROUP BY channel, key",
-            {"keys": list(keys)},
-        )
+        asked = sorted(keys)
+        rows = [
+            row
+            for first in range(0, len(asked), KEYS)
+            for row in self._store.query(
+                "SELECT channel, key, max(settled) FROM notifications WHERE key IN {keys:Array(String)}"
+                " GROUP BY channel, key",
+                {"keys": asked[first : first + KEYS]},
+            )
+        ]
         return {(channel, key): bool(settled) for channel, key, settled in rows}
 
     def firing(self, channel: str) -> list[Notification]:

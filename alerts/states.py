@@ -32,7 +32,7 @@ __all__ = [
 Outcome = Literal["met", "missed"]
 AlertState = Literal["inactive", "pending", "firing", "resolved", "met", "missed"]
 Notified = Literal["", "firing", "resolved", "met", "missed"]
-"""`covered`: it fires, and another alert is told in its place; only Alertmanager knows."""
+"""The last state that was told; '' is none."""
 AlertId = tuple[str, str, Labels, str]
 
 
@@ -44,7 +44,7 @@ class Alert:
     kpi: str
     series: Labels = ()
     period: str = ""
-    """The period of a pace or attainment alert; '' for the rest."""
+    """The period of a pace, attainment or forecast alert; '' for the rest."""
     severity: str = "ticket"
     state: AlertState = "inactive"
     active_since: datetime | None = None

@@ -198,5 +198,5 @@ def test_a_pace_alert_carries_the_forecast() -> None:
 
 def test_the_rule_in_words() -> None:
     """As `onpace why` begins."""
-    words = "Revenue: fires at 70 % likely to miss the target, for 6h, after 10% of the period"
+    words = "Revenue: fires from a probability to miss of 70 % on, for 6h, after 10% of the period"
     assert rule_words(will_miss(), "Revenue", "EUR") == words

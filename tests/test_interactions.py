@@ -17,7 +17,7 @@ from onpace.alerts.senders import LogSender
 from onpace.alerts.states import Alert
 from onpace.config.catalog import Catalog
 from onpace.config.errors import StoreUnavailable
-from onpace.config.rules import AttainmentRule, Channel, Rule, ThresholdRule
+from onpace.config.rules import AttainmentRule, Channel, ForecastRule, Rule, ThresholdRule
 
 LOW = {"name": "low", "kpi": "revenue", "when": "threshold", "below": 50, "notify": ["ops"]}
 
@@ -202,3 +202,19 @@ def test_alertmanager_hears_of_the_worst_series_also_while_a_silence_matches_all
     assert [(one.channel, one.labels["dim_region"]) for one in world.notifier.sent] == [("am", "US")]
     world.look("2026-11-02 06:30")
     assert [(one.channel, one.labels["dim_region"]) for one in world.notifier.sent[1:]] == [("ops", "US")]
+
+
+def test_what_is_kept_of_past_periods_does_not_grow_with_the_weeks() -> None:
+    """A target of each day, forecast and compared with the days before it."""
+    rule: Rule = ForecastRule.model_validate(
+        {"name": "likely", "kpi": "revenue", "when": "forecast", "notify": ["ops"]}
+    )
+    catalog = catalog_of([simple(targets=[{"every": "day", "value": 100}])], [rule], channels=CHANNELS)
+    world = World(catalog, hourly("2026-09-01", "2026-11-20", sales), "2026-10-01")
+    kept = []
+    for end in ("2026-10-10", "2026-11-10"):
+        world.run("2026-10-01" if not kept else "2026-10-10", end)
+        board = world.engine._board
+        assert board is not None
+        kept.append((len(board._past._kept), len(board._foresight._kept), len(board._ended)))
+    assert max(kept[0] + kept[1]) < 8
