@@ -32,6 +32,7 @@ FACTS = {
     "segments": "Segments",
     "forecast": "Forecast",
     "since": "Since",
+    "until": "Until",
     "guardrails": "Guardrails",
     "leading": "Leading",
     "note": "Note",
@@ -57,7 +58,7 @@ def words(one: Notification) -> tuple[str, str]:
     if one.state == "report":
         return one.annotations["summary"], one.annotations["text"]
     facts = [f"{title}: {one.annotations[name]}" for name, title in FACTS.items() if name in one.annotations]
-    if one.ends_at:
+    if one.ends_at and "until" not in one.annotations:
         facts.append(f"Until: {one.ends_at:%Y-%m-%d %H:%M UTC}")
     about = f"Rule {one.labels.get('alertname', '')}, severity {one.labels.get('severity', '')}"
     return one.annotations.get("summary", about), "\n".join([*facts, about])

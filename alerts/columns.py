@@ -68,6 +68,8 @@ class Columns:
     def __init__(self) -> None:
         self.keys: list[SeriesKey] = []
         """Only ever grows, so that a series keeps its number."""
+        self.rounds = 0
+        """How often all of the past was read at once, as it is with each day where windows are days."""
         self._numbers: dict[SeriesKey, int] = {}
         self._windows: dict[datetime, tuple[NDArray[np.float64] | None, datetime]] = {}
         self._empty = math.nan
@@ -121,6 +123,7 @@ class Columns:
         self._windows = {start: known for start, known in self._windows.items() if start in kept}
         self._windows |= {start: (found.get(start), to) for start in asked}
         self._read_to = max(to, self._read_to or to)
+        self.rounds += bool(wanted.past) and wanted.past <= set(asked)
         self._all_known_at = to if self.lacks_series(to) else self._all_known_at
 
 

@@ -168,7 +168,8 @@ def description(found: Mapping[str, str], more: str = "") -> str:
     if found.get("leading"):
         sentences.append(f"Leading: {found['leading']}")
     if found.get("since"):
-        sentences.append(f"Since {found['since']}")
+        until = f" until {found['until']}" if found.get("until") else ""
+        sentences.append(f"Since {found['since']}{until}")
     sentences.append(found.get("more", ""))
     text = " ".join(f"{sentence}." for sentence in sentences if sentence)
     return f"{text} Dashboard: {found['dashboard']}" if found.get("dashboard") else text

@@ -136,10 +136,12 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation, evidenc
     kpi, rule = catalog.kpis.get(alert.kpi), catalog.rules.get(alert.rule)
     status = evaluation.status_of(alert.kpi, alert.series, alert.period) if alert.period else None
     unit, zone = (kpi.unit, kpi.zone) if kpi else ("", UTC)
+    ended = None if alert.state == "firing" else alert.resolved_at or alert.evaluated_to or evaluation.now
     measured = alert.value is not None and not isinstance(rule, NoDataRule)  # there it is how long nothing came
     found = {
         "summary": headline(alert, kpi, rule, status),
         "since": local_time(alert.active_since, zone) if alert.active_since else "",
+        "until": local_time(ended, zone) if ended else "",
         "unit": unit,
         "value": quantity(alert.value, unit) if measured else "",
         "leading": leading_words(catalog, evaluation, alert.kpi),

@@ -41,6 +41,8 @@ class Taught:
 
     day: datetime
     table: SeasonTable
+    rounds: int
+    """What was read by then (see `Columns.rounds`)."""
     seen: NDArray[np.bool_]
     """The series of which something is known from two weeks ago."""
 
@@ -209,15 +211,18 @@ class WindowColumns:
 
     def _learned(self, start: datetime) -> Taught:
         """What the weeks before the window's day teach; the same for all windows of a day."""
-        day, width = self._day(start), len(self._own.keys)
+        day, width, rounds = self._day(start), len(self._own.keys), self._rounds()
         known = self._learnt.get(self._rule.name)
-        if known is None or known.day != day:
+        if known is None or (known.day, known.rounds) != (day, rounds):
             known = self._learn(start, slice(0, width))
         elif len(known.seen) < width:  # series that are new today
             more = self._learn(start, slice(len(known.seen), width))
-            known = Taught(day, known.table.joined(more.table), np.append(known.seen, more.seen))
+            known = Taught(day, known.table.joined(more.table), rounds, np.append(known.seen, more.seen))
         self._learnt[self._rule.name] = known
         return known
+
+    def _rounds(self) -> int:
+        return self._own.rounds + (self._gate.rounds if self._gate else 0)
 
     def _learn(self, start: datetime, some: slice) -> Taught:
         day, calendar = self._day(start), self._kpi.calendar
@@ -231,7 +236,7 @@ class WindowColumns:
         seen: NDArray[np.bool_] = np.zeros(width, dtype=np.bool_)
         if old is not None:
             seen = np.any(~np.isnan(old[:, some]), axis=0)
-        return Taught(day, SeasonTable.learned(slots, accumulates=self.accumulates, width=width), seen)
+        return Taught(day, SeasonTable.learned(slots, accumulates=self.accumulates, width=width), self._rounds(), seen)
 
     def _past(self, number: int, start: datetime) -> dict[datetime, float]:
         """Of one series, the windows that the one which begins at `start` is compared with, but for its season."""

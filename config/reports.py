@@ -141,7 +141,8 @@ def _form(pattern: str) -> str:
 
 
 def _list_of(names: Iterable[str]) -> str:
-    return f" (known are {', '.join(names)})"
+    known = ", ".join(names)
+    return f" (known are {known})" if known else ""
 
 
 def keys_of(model: type[BaseModel] | None) -> list[str]:

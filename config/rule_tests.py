@@ -34,25 +34,30 @@ __all__ = [
 ]
 
 MOST_EVENTS = 1_000_000
+YEARS = range(1971, 2095)
+"""The years that moments may be in."""
+END = datetime(YEARS[-1] + 1, 1, 1, tzinfo=UTC)
 PIPELINE = ("pipeline-stale", "pipeline-behind")
 """The built-in rules."""
 
 
 def _moment(value: Any) -> Any:
     try:
-        datetime.fromisoformat(str(value))
+        found = datetime.fromisoformat(str(value))
     except ValueError:
         raise ValueError(f"'{value}' is no date or time: write 2026-11-03 or 2026-11-03 10:00") from None
+    if found.year not in YEARS:
+        raise ValueError(f"'{value}' is not in the years {YEARS[0]} to {YEARS[-1]}, which OnPace can hold")
     return str(value)
 
 
 def _moment_or_delay(value: Any) -> Any:
-    for read in (parse_duration, _moment):
-        try:
-            return read(str(value))
-        except ValueError:
-            continue
-    raise ValueError(f"'{value}' is neither a time nor a delay: write 2026-11-03 10:00 or 2h")
+    try:
+        return parse_duration(str(value))
+    except ValueError:
+        if not str(value)[:4].isdigit():
+            raise ValueError(f"'{value}' is neither a time nor a delay: write 2026-11-03 10:00 or 2h") from None
+    return _moment(value)
 
 
 Moment = Annotated[str, BeforeValidator(_moment), WithJsonSchema({"type": "string"})]
@@ -203,6 +208,8 @@ def load_suite(path: Path, *, private_webhooks: bool = True) -> Suite:
         _raise(report)
     catalog = load_catalog(folder, private_webhooks=private_webhooks)
     suite = Suite(path, catalog, _zone(file, catalog, place, report), file.tests, place)
+    if not file.tests:
+        report.add(place.at("tests"), "there is no test: begin one with '- name: …'")
     for index, test in enumerate(file.tests):
         _Checker(suite, f"test '{test.name}'", report).test(test, place.at("tests", index))
     _raise(report)
@@ -239,6 +246,9 @@ class _Checker:
             self._add(place, "checks nothing: give it values:, statuses: or alerts:")
         for index, sent in enumerate(test.events):
             self._events(sent, place.at("events", index))
+            self._last_arrival(sent, place.at("events", index))
+        if test.every == timedelta():
+            self._add(place.at("every"), "every must be longer than 0s")
         for name, targets in test.targets.items():
             self._targets(name, targets, place.at("targets", name))
         for at, value in enumerate(test.values):
@@ -280,6 +290,14 @@ class _Checker:
             self._add(place.at("to"), f"event '{sent.type}': 'to' must be after 'from'")
         elif sent.every and length / sent.every > MOST_EVENTS:
             self._add(place.at("every"), f"event '{sent.type}': more than {MOST_EVENTS:,} events: send fewer")
+
+    def _last_arrival(self, sent: SentEvents, place: Place) -> None:
+        """Events that go on for ever, or are on their way for so long."""
+        steps = (sent.every or timedelta()) * ((sent.count or 1) - 1)
+        begin = sent.time or sent.first
+        delay = sent.arrives if isinstance(sent.arrives, timedelta) else timedelta()
+        if begin and steps + delay > END - self.suite.instant(begin):
+            self._add(place, f"event '{sent.type}': goes on beyond {YEARS[-1]}: send fewer, or let it arrive sooner")
 
     def _targets(self, name: str, targets: Sequence[Target], place: Place) -> None:
         catalog = self.suite.catalog

@@ -11,7 +11,7 @@ from onpace.alerts.backtest import Alarm, Met, per_week, total_firing
 from onpace.alerts.instants import goes_by_windows, lookback, step_of
 from onpace.alerts.status import Labels
 from onpace.config.durations import format_duration
-from onpace.deploy.backtesting import Answer
+from onpace.deploy.backtesting import Answer, known_from
 
 __all__ = ["answer_document", "answer_lines"]
 
@@ -60,10 +60,11 @@ def _limits(answer: Answer) -> Iterator[str]:
     question, archive, zone = answer.question, answer.archive, _zone(answer)
     if question.punctual:
         yield "every event counts as having arrived when it happened: what came late is not late here"
-    elif archive.first_arrival and archive.first_arrival > question.start:
+    if archive.first_arrival and archive.first_arrival > question.start:
+        hint = "" if question.punctual else " (--arrival event replays a history that was loaded later)"
         yield (
             f"the archive of these events begins with one that arrived at {_local(archive.first_arrival, zone)}: "
-            "before that nothing was known (--arrival event replays a history that was loaded later)"
+            f"before that nothing was known{hint}, and the rate a week is from then on"
         )
     if answer.edited:
         yield f"targets as in the files throughout: those of {', '.join(answer.edited)} differ from what was recorded"
@@ -101,10 +102,10 @@ def _table(alarms: Sequence[Alarm], zone: ZoneInfo) -> Iterator[str]:
 
 def _summary(answer: Answer) -> str:
     question = answer.question
-    count = len(answer.alarms)
+    count, since = len(answer.alarms), known_from(question, answer.archive)
     firing = total_firing([*answer.before, *answer.alarms], question.start, question.end)
-    share = firing / (question.end - question.start)
-    weekly = per_week(count, question.start, question.end)
+    share = firing / (question.end - since)
+    weekly = per_week(count, since, question.end)
     return f"{count} alarm{'' if count == 1 else 's'}, {weekly:.2g} a week; firing {_length(firing)} ({share:.1%})"
 
 
@@ -161,7 +162,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "limits": list(_limits(answer)),
         "alarms": [_alarm_document(one) for one in answer.alarms],
         "firing_before": [_alarm_document(one) for one in answer.before],
-        "alarms_per_week": per_week(len(answer.alarms), question.start, question.end),
+        "alarms_per_week": per_week(len(answer.alarms), known_from(question, answer.archive), question.end),
         "firing_seconds": firing.total_seconds(),
         "incidents": _score_document(answer),
     }

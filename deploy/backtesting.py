@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 
 from onpace.alerts.backtest import Alarm, Ledger, Score, score
@@ -14,7 +15,6 @@ from onpace.alerts.instants import goes_by_windows, instants, lateness_of, lead_
 from onpace.alerts.past_targets import PastTargets
 from onpace.config.calendar import window_start
 from onpace.config.catalog import Catalog
-from onpace.config.durations import format_duration
 from onpace.config.errors import OnPaceError, UnknownName, did_you_mean
 from onpace.config.incidents import Incident
 from onpace.config.kpi_entities import ReportedKpi
@@ -25,14 +25,15 @@ from onpace.deploy.archive import Archive, Arrivals, copy_archive
 from onpace.deploy.stores import now as wall_clock
 from onpace.deploy.stores import open_store
 from onpace.deploy.world import Arrival, World, temporary_store
+from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.writer import EPOCH
 
-__all__ = ["Answer", "Progress", "Question", "Replay", "backtest", "check_incidents", "part_for"]
+__all__ = ["Answer", "Progress", "Question", "Replay", "backtest", "check_incidents", "known_from", "part_for"]
 
 Progress = Callable[[datetime, int], None]
 """Told the instant that a backtest has come to, and how many events it has taken."""
 
-MOST_LOOKS = 100_000
+MOST_LOOKS = 1_000_000
 MOST_SKIPPED = 1000
 """So many windows at most are judged in one look."""
 
@@ -93,31 +94,54 @@ def check_incidents(incidents: Iterable[Incident], catalog: Catalog, rule: str) 
 
 
 def backtest(settings: Settings, catalog: Catalog, question: Question, progress: Progress) -> Answer:
-    """Answer the question from the archive. Raises UnknownName, OnPaceError without events, StoreUnavailable."""
-    part = part_for(catalog, question.rule)
-    rule = part.rules[question.rule]
-    looks = [
-        *lead_in(rule, part, question.start, every=question.every),
-        *instants(rule, part, question.start, question.end, every=question.every),
-    ]
-    if len(looks) > MOST_LOOKS and question.every:
-        step = format_duration(question.every)
-        raise OnPaceError(f"--every {step} makes {len(looks):,} looks, {MOST_LOOKS:,} at most: choose a longer step")
-    if not looks:
-        raise OnPaceError(f"no window of rule '{rule.name}' ends between --start and --end: choose a longer stretch")
+    """Answer the question from the archive, up to now at most.
+
+    Raises UnknownName, StoreUnavailable, and OnPaceError where there is nothing to look at.
+    """
+    part, now = part_for(catalog, question.rule), wall_clock()
+    if question.start >= now:
+        raise OnPaceError("--start lies ahead: a backtest is about the past")
+    question = replace(question, end=min(question.end, now))
     with tempfile.TemporaryDirectory(prefix="onpace-") as folder:
         with open_store(settings) as store:
-            past = PastTargets.of(part, ClickHouseHistory(store).targets(), wall_clock())
-            types = sorted({name for kpi in part.kpis.values() for name in part.event_types(kpi)})
-            copy = Path(folder) / "events.arrow"
-            archive = copy_archive(store, settings.kafka.topic, types, max(looks), copy, punctual=question.punctual)
-        if not archive.events:
-            raise OnPaceError(_nothing(types, question))
+            past = PastTargets.of(part, ClickHouseHistory(store).targets(), now)
+            archive = _copied(store, settings.kafka.topic, part, question, Path(folder) / "events.arrow")
+        looks = _looks(part, question, archive)
         with temporary_store() as store:
             world = World(store, past.catalog_at(looks[0]), settings, looks[0])
             replay = Replay(world, Arrivals(archive), past, question.rule, progress)
             replay.run(looks)
     return _answer(question, part, archive, replay, past)
+
+
+def _copied(store: ClickHouse, topic: str, part: Catalog, question: Question, path: Path) -> Archive:
+    types = sorted({name for kpi in part.kpis.values() for name in part.event_types(kpi)})
+    until = question.end + lateness_of(part.rules[question.rule], part)
+    archive = copy_archive(store, topic, types, until, path, punctual=question.punctual)
+    if not archive.events:
+        raise OnPaceError(_nothing(types, question))
+    return archive
+
+
+def _looks(part: Catalog, question: Question, archive: Archive) -> list[datetime]:
+    """When to look: never before anything was known. Raises OnPaceError for no look, and for far too many."""
+    rule, start = part.rules[question.rule], known_from(question, archive)
+    lead, looks = (
+        lead_in(rule, part, start, every=question.every),
+        instants(rule, part, start, question.end, every=question.every),
+    )
+    found = [*lead, *islice(looks, MOST_LOOKS + 1)]
+    if len(found) > MOST_LOOKS:
+        hint = "a shorter stretch" if goes_by_windows(rule) else "a shorter stretch, or a longer step with --every"
+        raise OnPaceError(f"more than {MOST_LOOKS:,} looks at rule '{rule.name}': choose {hint}")
+    if not found:
+        raise OnPaceError(f"no window of rule '{rule.name}' ends between --start and --end: choose a longer stretch")
+    return found
+
+
+def known_from(question: Question, archive: Archive) -> datetime:
+    """From when on the answer holds: before the first event had arrived nothing was known."""
+    return max(question.start, archive.first_arrival or question.start)
 
 
 def _nothing(types: Sequence[str], question: Question) -> str:

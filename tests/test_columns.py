@@ -14,6 +14,7 @@ from alerts_fakes import Event, FakeReader, MemoryHistory, MemoryNotifier, at, c
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from onpace.alerts import window_plans
 from onpace.alerts.anomalies import Season, Slot
 from onpace.alerts.engine import Engine
 from onpace.alerts.reading import SeriesKey
@@ -204,6 +205,44 @@ def test_it_is_as_if_each_series_were_read_anew_and_judged_alone(seed: int) -> N
             world.look(at_)
             naive.look(at_)
             assert world.states() == naive.states()
+
+
+DAILY: Sequence[WindowRule] = (
+    rule("odd", "anomaly", grain="day", direction="both", sensitivity=1, **{"for": "1d"}),
+    rule("limits", "anomaly", grain="day", direction="both", method="xmr", baseline=12),
+    rule("odd-rate", "anomaly", kpi="rate", grain="day", direction="low", min_effect=0.1),
+    rule("enough", "anomaly", grain="day", sensitivity=2, min_volume={"kpi": "sales", "at_least": 2}),
+    rule("rise", "change", against="same_weekday", rise="40%", grain="day"),
+)
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 10**9))
+def test_what_is_unusual_is_so_as_if_all_of_the_past_were_read_anew(seed: int) -> None:
+    """Day by day for ten weeks: seasons and limits, new series, and late events that change days long past."""
+    rng = random.Random(seed)
+    world = World(*DAILY, events=sold(START, "EU", 2))
+    naive = OneByOne(world.catalog, world.reader)
+    now, regions = START, ["EU", "US"]
+    while now < START + 70 * DAY:
+        days = rng.choice([1, 2, 5, 14])
+        regions += [f"r{len(regions)}"] if rng.random() < 0.1 else []
+        for day in range(days):
+            for region in regions:
+                usual = 5 if (now + day * DAY).weekday() < 5 else 2
+                count = usual + rng.choice([-1, 0, 0, 1]) if rng.random() < 0.9 else rng.choice([0, 9])
+                world.arrive(*sold(now + day * DAY, region, count, rng.choice([0.5, 1.0])))
+        now += days * DAY
+        for _ in range(rng.randint(0, 3)):  # late, into any day
+            world.arrive(*sold(now - rng.randint(1, (now - START).days) * DAY, rng.choice(regions), rng.randint(1, 4)))
+        for minute in (0, 2):
+            if rng.random() < 0.3:
+                world.restart()
+                naive.restart()
+            world.look(now + timedelta(minutes=minute))
+            naive.look(now + timedelta(minutes=minute))
+            assert world.states() == naive.states()
+            world.arrive(*sold(now - DAY, rng.choice(regions), rng.choice([0, 3])))
 
 
 def test_rules_on_one_kpi_and_grain_share_a_query() -> None:
@@ -411,3 +450,22 @@ def test_a_season_is_learned_for_many_as_it_is_for_one(accumulates: bool, seed: 
             assert (one is None) == (many is None)
             if one and many:
                 assert (many.centre, many.low, many.high) == pytest.approx((one.centre, one.low, one.high), rel=1e-12)
+
+
+def test_a_long_pause_is_made_up_for_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven windows at once, of three hundred: the same steps as hour by hour, a query for each part."""
+    rng = random.Random(5)
+    sales = [one for at_ in range(300) for name in "ab" for one in sold(START + at_ * HOUR, name, rng.randint(0, 4))]
+    rules = [one for one in RULES if one.kpi == "orders"]
+    often, once = World(*rules, events=sales), World(*rules, events=sales)
+    for hours in range(1, 301):
+        often.look(START + hours * HOUR)
+    monkeypatch.setattr(window_plans, "AT_ONCE", 7)
+    once.look(START + 300 * HOUR)
+    assert once.reader.queries.count("series orders") == 43 + 43 + 2  # hours by region and in total, days
+    assert once.states() == often.states()
+    taken = [
+        {(one.alert.identity, one.alert.state, one.at) for one in world.history.transitions} for world in (often, once)
+    ]
+    assert taken[0] == taken[1]
+    assert len(taken[0]) > 50

@@ -95,6 +95,18 @@ def test_a_backtest_goes_through_the_stack_that_runs(folder: Path) -> None:
     assert [one["fired_at"] for one in document["alarms"]] == ["2026-09-02T07:00:00Z"]
 
 
+def test_a_backtest_of_all_time_is_one_of_what_is_known(folder: Path) -> None:
+    """From the first event to now: the rate is that of this time, and the source has been silent since."""
+    arguments = ("backtest", "few-orders", "--start", "0001-01-02", "--end", "9999-12-30", "--data", folder / "data")
+    document = json.loads(output(*arguments, "--arrival", "event", "--format", "json"))
+    assert document["limits"][1].startswith(
+        "the archive of these events begins with one that arrived at 2026-09-01 02:00"
+    )
+    assert [one["fired_at"] for one in document["alarms"]] == ["2026-09-02T07:00:00Z", "2026-09-03T01:00:00Z"]
+    weeks = (datetime.fromisoformat(document["end"]) - BEGIN) / timedelta(weeks=1)
+    assert document["alarms_per_week"] == pytest.approx(2 / weeks)
+
+
 def test_what_cannot_be_backtested_is_one_line(folder: Path) -> None:
     """A history that was loaded later had not arrived; names, dates and steps that are wrong."""
     arguments = ("backtest", "few-orders", *SPAN, "--data", folder / "data")
@@ -112,5 +124,12 @@ def test_what_cannot_be_backtested_is_one_line(folder: Path) -> None:
         f"error: {folder}/wrong.csv: KPI 'orders' has no dimension 'regio' (did you mean 'region'?): it has region\n"
     )
     assert "--every '1m' is not a duration" in onpace(*arguments, "--every", "1m").stderr
+    ahead = ("--start", "2093-01-01", "--end", "9999-12-31")
+    assert "--start lies ahead" in onpace("backtest", "few-orders", *ahead, *arguments[6:]).stderr
+    narrow = ("--start", "2026-09-02 08:01", "--end", "2026-09-02 08:02", "--arrival", "event")
+    assert (
+        "no window of rule 'few-orders' ends between"
+        in onpace("backtest", "few-orders", *narrow, *arguments[6:]).stderr
+    )
     swapped = ("--start", "2026-09-03", "--end", "2026-09-01")
     assert "--end 2026-09-01 is not after --start" in onpace("backtest", "few-orders", *swapped, *arguments[6:]).stderr

@@ -104,7 +104,8 @@ def test_off_pace_and_then_missed() -> None:
         f"Leading: Conversion is off track: 47.2 %, 50 % wanted (link unproven). Since 2026-11-14 22:00 CET. {month}",
         "Revenue missed its target for November 2026: 8,214 EUR of 10,800 EUR (−2,586 EUR). "
         f"Region EU explains all of the gap (−2,586 EUR). {LAST}. "
-        f"Leading: Conversion has no data (link unproven). Since 2026-11-14 22:00 CET. {month}",
+        "Leading: Conversion has no data (link unproven). "
+        f"Since 2026-11-14 22:00 CET until 2026-12-01 00:00 CET. {month}",
     ]
 
 

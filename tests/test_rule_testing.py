@@ -178,10 +178,28 @@ def test_junit_says_what_failed(store: ClickHouse, folder: Path) -> None:
 
 
 BAD = {
-    "tests: []\nkpi: .\n": ["2: test file: unknown key 'kpi' (did you mean 'kpis'?)"],
+    "tests: []\nkpi: .\n": [
+        "1: there is no test: begin one with '- name: …'",
+        "2: test file: unknown key 'kpi' (did you mean 'kpis'?)",
+    ],
     "kpis: nowhere\ntests: []\n": ["1: no folder 'nowhere' beside this file: name the folder of the KPI files"],
     "- tests\n": ["1: the file is no mapping: it begins with 'kpis: FOLDER', then tests:"],
-    "timezone: Berlin\ntests: []\n": ["1: unknown time zone 'Berlin': write one such as Europe/Berlin"],
+    "timezone: Berlin\ntests: []\n": [
+        "1: unknown time zone 'Berlin': write one such as Europe/Berlin",
+        "2: there is no test: begin one with '- name: …'",
+    ],
+    "tests:\n  - name: t\n    every: 0s\n    alerts: [{at: 2026-11-03, firing: []}]\n": [
+        "3: test 't': every must be longer than 0s"
+    ],
+    "tests:\n  - name: t\n    alerts: [{at: 2126-11-03, firing: []}]\n": [
+        "3: test file: tests: alerts: at: '2126-11-03' is not in the years 1971 to 2094, which OnPace can hold"
+    ],
+    "tests:\n  - name: t\n    alerts: [{at: 2026-11-03, firing: []}]\n    events:\n"
+    "      - {type: order.placed, from: 2026-11-03, every: 1w, count: 999999}\n"
+    "      - {type: order.placed, time: 2026-11-03, arrives: 5000w}\n": [
+        "5: test 't': event 'order.placed': goes on beyond 2094: send fewer, or let it arrive sooner",
+        "6: test 't': event 'order.placed': goes on beyond 2094: send fewer, or let it arrive sooner",
+    ],
     "tests:\n  - name: nothing\n": ["2: test 'nothing': checks nothing: give it values:, statuses: or alerts:"],
     "tests:\n  - name: t\n    alerts:\n      - {at: noon, rule: few-buyers}\n": [
         "4: test file: tests: alerts: at: 'noon' is no date or time: write 2026-11-03 or 2026-11-03 10:00"
@@ -267,7 +285,7 @@ def test_tests_may_lie_among_kpi_files(folder: Path) -> None:
     """They are no KPI files; found are those in the folder and below."""
     (folder / "rules.test.yaml").write_text(GOOD)
     (folder / "more").mkdir()
-    (folder / "more" / "others.yaml").write_text("kpis: ..\ntests: []\n")
+    (folder / "more" / "others.yaml").write_text("kpis: ..\n" + GOOD)
     assert find_suites(folder) == [folder / "more" / "others.yaml", folder / "rules.test.yaml"]
     assert load_catalog(folder).rules
     assert load_suite(folder / "more" / "others.yaml").catalog.rules
