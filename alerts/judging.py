@@ -134,6 +134,24 @@ def _read_values(
     return [known[judgement.kpi.name, judgement.due.series] for judgement in judgements]
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Since when a KPI's periods have to be looked at: those before are final, however many years there are."""
+
+    first_event: datetime | None
+    now: datetime
+    since: Mapping[tuple[Labels, Grain], datetime]
+
+    @classmethod
+    def of(cls, kpi: Kpi, looked_at: Iterable[Due], first_event: datetime | None, now: datetime) -> _Open:
+        """From the earliest that is looked at, by dimension values and length of period."""
+        since: dict[tuple[Labels, Grain], datetime] = {}
+        for one in looked_at:
+            place, start = (one.series, one.period.grain), one.period.bounds(kpi.calendar)[0]
+            since[place] = min(since.get(place, start), start)
+        return cls(first_event, now, since)
+
+
 class StatusBoard:
     """The latest status per KPI, series and period. A final one is kept for good; a stale one keeps its last value."""
 
@@ -154,6 +172,7 @@ class StatusBoard:
         self._ended: dict[StatusKey, KpiStatus] = {}
         self._forecasts: dict[str, dict[StatusKey, Forecast]] = {}
         self._rechecked: dict[str, datetime] = {}
+        self._open: dict[str, _Open] = {}
         self.learn(known)
 
     def learn(self, statuses: Iterable[KpiStatus]) -> None:
@@ -244,7 +263,9 @@ class StatusBoard:
         due: list[Due] = []
         finals: list[Due] = []
         places: Counter[tuple[Labels, Grain]] = Counter()
-        periods = due_periods(kpi, first_event=progress.first_event, now=now, recorded=self._recorded)
+        before = self._open.get(kpi.name)
+        since = before.since if before and before.first_event == progress.first_event and before.now <= now else {}
+        periods = due_periods(kpi, first_event=progress.first_event, now=now, recorded=self._recorded, since=since)
         for one in reversed(periods):
             status = self.known(_key(kpi, one))
             if status is None or not status.final:
@@ -252,6 +273,8 @@ class StatusBoard:
             elif not progress.stale and places[place := (one.series, one.period.grain)] < RECHECKED:
                 places[place] += 1
                 finals.append(_as_judged(one, status))
+        if not progress.stale:
+            self._open[kpi.name] = _Open.of(kpi, [*due, *finals], progress.first_event, now)
         return due[::-1], finals[::-1]
 
     def _frozen(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> KpiStatus:

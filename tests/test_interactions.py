@@ -5,16 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
+import pytest
 from alerts_fakes import Event, MemoryHistory, at, catalog_of, simple
 from silences_fakes import QuietWorld
 from test_engine import CHANNELS, World, hourly, sales, shop
 from test_notifiers import NOW, Post, message
 
+from onpace.alerts import judging
 from onpace.alerts.evaluation import Transition
+from onpace.alerts.judgement import Due, due_periods
 from onpace.alerts.notifications import Notification
 from onpace.alerts.senders import LogSender
 from onpace.alerts.states import Alert
+from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
 from onpace.config.errors import StoreUnavailable
 from onpace.config.rules import AttainmentRule, Channel, ForecastRule, Rule, ThresholdRule
@@ -218,3 +223,24 @@ def test_what_is_kept_of_past_periods_does_not_grow_with_the_weeks() -> None:
         assert board is not None
         kept.append((len(board._past._kept), len(board._foresight._kept), len(board._ended)))
     assert max(kept[0] + kept[1]) < 8
+
+
+def test_years_of_final_periods_cost_an_evaluation_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once all of them were looked at, only those that are open are, and the newest that late events may change."""
+    counted: list[int] = []
+
+    def counting(*given: Any, **more: Any) -> list[Due]:
+        found = due_periods(*given, **more)
+        counted.append(len(found))
+        return found
+
+    monkeypatch.setattr(judging, "due_periods", counting)
+    catalog = catalog_of([simple(targets=[{"every": "day", "value": 100}, {"every": "year", "value": 1}])])
+    world = World(catalog, [Event(at("2023-01-01"), {}, 1.0), Event(at("2026-01-02"), {}, 1.0)], "2026-01-01 06:00")
+    world.look("2026-01-01 06:00")
+    world.look("2026-01-01 06:02")
+    found = world.look("2026-01-02 06:00")
+    assert counted[0] > 1000
+    assert max(counted[2:]) < 10
+    days = [one.period for one in found.statuses if one.grain is Grain.DAY]
+    assert sorted(days) == ["2025-12-30", "2025-12-31", "2026-01-01", "2026-01-02"]
