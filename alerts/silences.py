@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from onpace.alerts.states import Alert, AlertId, told, untold
@@ -156,7 +156,7 @@ def unsettled(alerts: Iterable[Alert]) -> tuple[Collection[str], datetime | None
 
 def moment_words(at: datetime) -> str:
     """`2026-11-24 18:00 UTC`."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _matches(silence: Silence, alert: Alert) -> bool:
