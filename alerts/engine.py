@@ -231,7 +231,7 @@ class Engine:
                 covered=alert.identity in held or covering(alert, after.values(), self._direct) is not None,
                 crowded=alert.identity in crowded,
             )
-            for channel in self._hearing(telling):
+            for channel in self._hearing(telling, alert):
                 note = "" if self._is_manager(channel) else telling.note
                 messages.append(with_note(self._message(telling.alert, channel, found), note))
             if telling.alert != alert:
@@ -252,11 +252,11 @@ class Engine:
             self._book = None
             raise
 
-    def _hearing(self, telling: Telling) -> list[str]:
-        """The channels that are told."""
+    def _hearing(self, telling: Telling, alert: Alert) -> list[str]:
+        """The channels that are told; `alert` knows what they heard before."""
         if not (telling.managers or telling.people):
             return []
-        names = self._channels(telling.alert)
+        names = self._channels(alert)
         return [name for name in names if (telling.managers if self._is_manager(name) else telling.people)]
 
     def _is_manager(self, channel: str) -> bool:

@@ -60,6 +60,8 @@ class Alert:
     """The last state that Alertmanagers were told about, for which there is no silence here."""
     heard: Notified = ""
     """The last state that direct channels were told about, or would have been but for an acknowledgement."""
+    heard_fired_at: datetime | None = None
+    """When the firing began that direct channels heard of, until they hear of its end: it may fire anew by then."""
     held_by: str = ""
     """The silence that holds its message back."""
     held_words: str = ""

@@ -14,6 +14,7 @@ from test_engine import CHANNELS, World, hourly, sales, shop
 from test_notifiers import NOW, Post, message
 
 from onpace.alerts import judging
+from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Transition
 from onpace.alerts.judgement import Due, due_periods
 from onpace.alerts.notifications import Notification
@@ -244,3 +245,41 @@ def test_years_of_final_periods_cost_an_evaluation_nothing(monkeypatch: pytest.M
     assert max(counted[2:]) < 10
     days = [one.period for one in found.statuses if one.grain is Grain.DAY]
     assert sorted(days) == ["2025-12-30", "2025-12-31", "2026-01-01", "2026-01-02"]
+
+
+def waves(moment: datetime) -> float:
+    """Low in the second hour, and in the fourth."""
+    return 10.0 if moment.hour in (1, 3) else 100.0
+
+
+def silenced_waves(catalog: Catalog) -> QuietWorld:
+    """It fires, and ends and fires anew while it is silenced."""
+    world = QuietWorld(catalog, hourly("2026-11-02", "2026-11-03", waves), "2026-11-02")
+    world.look("2026-11-02 02:00")
+    world.silence("2026-11-02 02:30", "2026-11-02 04:30")
+    return world
+
+
+def test_what_was_acknowledged_and_fires_anew_is_told_although_its_end_was_held_back() -> None:
+    """An acknowledgement is for one firing."""
+    world = silenced_waves(low())
+    world.acknowledge(world.alert(), at("2026-11-02 02:10"))
+    world.run("2026-11-02 03:00", "2026-11-02 04:00", every=timedelta(hours=1))
+    assert channels(world) == [("ops", "firing")]
+    world.look("2026-11-02 04:30")
+    assert channels(world) == [("ops", "firing"), ("ops", "firing")]
+    world.look("2026-11-02 05:00")
+    assert channels(world)[2:] == [("ops", "resolved")]
+
+
+def test_who_heard_of_an_earlier_firing_hears_of_the_end_of_a_later_one() -> None:
+    """Nothing was said in between, and the rule names another channel by then."""
+    world = silenced_waves(low())
+    world.run("2026-11-02 03:00", "2026-11-02 04:00", every=timedelta(hours=1))
+    told = world.notifier.told
+    world.catalog = world.reader.catalog = low(notify=["team"])
+    world.engine = Engine(
+        world.catalog, world.reader, world.history, world.notifier, silences=world.silences, told_before=told
+    )
+    world.look("2026-11-02 05:00")
+    assert channels(world) == [("ops", "firing"), ("team", "resolved"), ("ops", "resolved")]
