@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -21,7 +21,7 @@ from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.evidence import Evidence
 from onpace.alerts.guardrails import with_guardrails
 from onpace.alerts.history import StatusStore
-from onpace.alerts.judging import Progress, StatusBoard, read_progress
+from onpace.alerts.judging import LOOK_AGAIN, Progress, StatusBoard, read_progress
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifications import Notification, compose, with_note
 from onpace.alerts.overdue import ReportSource, late_reports, with_reasons
@@ -69,6 +69,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         metrics: EngineMetrics | None = None,
         patience: Patience | None = None,
+        look_again: timedelta = LOOK_AGAIN,
         reports: ReportSource | None = None,
         evidence: Evidence | None = None,
         silences: SilenceReader | None = None,
@@ -82,6 +83,7 @@ class Engine:
         self._clock = clock
         self._metrics = metrics
         self._patience = patience or Patience()
+        self._look_again = look_again
         self._reports = reports
         self._evidence = evidence
         self._silences = silences
@@ -150,7 +152,8 @@ class Engine:
 
     def _state(self) -> tuple[StatusBoard, AlertBook]:
         if self._board is None or self._book is None:
-            self._board = StatusBoard(self._catalog, self._reader, self._history.statuses(), self._recorded())
+            known = self._history.statuses()
+            self._board = StatusBoard(self._catalog, self._reader, known, self._recorded(), look_again=self._look_again)
             self._book = AlertBook(self._catalog, self._reader, self._board, self._alerts())
         return self._board, self._book
 

@@ -20,12 +20,12 @@ from onpace.config.calendar import Grain, period_containing, window_start
 from onpace.config.catalog import Catalog
 from onpace.config.kpi_entities import Kpi
 
-__all__ = ["PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress", "read_statuses"]
+__all__ = ["LOOK_AGAIN", "PastValues", "Progress", "StatusBoard", "StatusKey", "read_progress", "read_statuses"]
 
 StatusKey = tuple[str, Labels, str]
 
 LOOK_AGAIN = timedelta(minutes=1)
-"""So often what was read up to the same W is read again, for late events."""
+"""So often what was read up to the same W is read again at least, for late events."""
 LET_GO = timedelta(days=2)
 """What was read of the past for a period that nobody has looked at for so long is forgotten."""
 RECHECKED = 2
@@ -53,7 +53,9 @@ def read_progress(catalog: Catalog, reader: SeriesReader, kpi: Kpi, *, now: date
 class PastValues:
     """What was last read of the past, kept until other spans of it are wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, look_again: timedelta = LOOK_AGAIN) -> None:
+        """`look_again`: how long what was read up to the same W is not read anew."""
+        self._look_again = look_again
         self._kept: dict[StatusKey, tuple[_Past, dict[Span, float | None], datetime]] = {}
         self._let_go_at: datetime | None = None
         self._recent: dict[tuple[str, Labels], dict[Span, tuple[datetime, float | None]]] = {}
@@ -64,14 +66,14 @@ class PastValues:
         return values if past == _Past.of(judgement) else {}
 
     def recent(self, judgement: Judgement) -> dict[Span, float | None]:
-        """What was read of the judgement's slice within the last minute: late events are not looked for more often."""
+        """What was read of the judgement's slice just now: late events are not looked for more often."""
         known = self._recent.get((judgement.kpi.name, judgement.due.series), {})
-        return {span: value for span, (at, value) in known.items() if abs(judgement.now - at) < LOOK_AGAIN}
+        return {span: value for span, (at, value) in known.items() if abs(judgement.now - at) < self._look_again}
 
     def note(self, place: tuple[str, Labels], values: Mapping[Span, float | None], now: datetime) -> None:
         """These have just been read."""
         known = self._recent.get(place, {})
-        kept = {span: one for span, one in known.items() if abs(now - one[0]) < LOOK_AGAIN}
+        kept = {span: one for span, one in known.items() if abs(now - one[0]) < self._look_again}
         self._recent[place] = kept | {span: (now, value) for span, value in values.items()}
 
     def keep(self, judgement: Judgement, values: Mapping[Span, float | None]) -> None:
@@ -161,13 +163,15 @@ class StatusBoard:
         reader: SeriesReader,
         known: Iterable[KpiStatus],
         recorded: TargetHistory | None = None,
+        *,
+        look_again: timedelta = LOOK_AGAIN,
     ) -> None:
         self._catalog = catalog
         self._recorded = recorded or TargetHistory()
         self._reader = reader
         self._known: dict[StatusKey, KpiStatus] = {}
         self._of_kpi: dict[str, dict[StatusKey, KpiStatus]] = {}
-        self._past = PastValues()
+        self._past = PastValues(look_again)
         self._foresight = Foresight(catalog)
         self._ended: dict[StatusKey, KpiStatus] = {}
         self._forecasts: dict[str, dict[StatusKey, Forecast]] = {}

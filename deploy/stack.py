@@ -18,7 +18,6 @@ from onpace.config.errors import BrokerUnavailable, OnPaceError, PortBusy, Store
 from onpace.config.settings import KafkaSettings, Settings
 from onpace.deploy.reloading import Adopt
 from onpace.deploy.running import at_end, background, in_thread, until_available
-from onpace.deploy.sockets import listening_socket
 from onpace.deploy.stores import prepare_store
 from onpace.deploy.wiring import AlertPart, dead_letter_topic, worker_of
 from onpace.ingest.embedded_broker import EmbeddedBroker
@@ -52,7 +51,7 @@ LETTERS_TIMEOUT = timedelta(seconds=5)
 STAND_BY_PAUSE = timedelta(seconds=1)
 """How often an engine that stands by looks whether it has been elected."""
 
-BROKER_HOST, BROKER_PORT = "127.0.0.1", 9092
+BROKER_PORT = 9092
 
 SESSION_TIMEOUT = timedelta(seconds=6)
 """Of the embedded broker: what a restart after a crash would have to wait for at most."""
@@ -73,9 +72,7 @@ async def start_broker(held: AsyncExitStack, settings: Settings) -> tuple[KafkaS
     """How to reach the broker, with the topics made: the one that is named, or else an embedded one."""
     kafka, broker = settings.kafka, None
     if kafka.bootstrap is None:
-        broker = EmbeddedBroker(_broker_port(kafka), log=settings.data / "broker.log")
-        at_end(held, broker.stop)
-        await in_thread(broker.start)
+        broker = await _embedded_broker(held, settings)
         embedded = {"bootstrap": broker.address, "instance": "onpace-up", "session_timeout": SESSION_TIMEOUT}
         kafka = kafka.model_copy(update=embedded)
     log.debug("broker answers", address=kafka.bootstrap)
@@ -83,15 +80,19 @@ async def start_broker(held: AsyncExitStack, settings: Settings) -> tuple[KafkaS
     return kafka, broker
 
 
-def _broker_port(kafka: KafkaSettings) -> int | None:
-    """The port asked for; else the usual one, so that applications find the broker again; None, any, if it is taken."""
-    if kafka.embedded_port is not None:
-        return kafka.embedded_port or None
-    try:
-        listening_socket(BROKER_HOST, BROKER_PORT, "").close()
-    except PortBusy:
-        return None
-    return BROKER_PORT
+async def _embedded_broker(held: AsyncExitStack, settings: Settings) -> EmbeddedBroker:
+    """On the port asked for; else the usual one, so that applications find it again; any, if that is taken."""
+    wanted, log_file = settings.kafka.embedded_port, settings.data / "broker.log"
+    if wanted is None:
+        with contextlib.suppress(PortBusy):
+            return await _started(held, EmbeddedBroker(BROKER_PORT, log=log_file))
+    return await _started(held, EmbeddedBroker(wanted or None, log=log_file))
+
+
+async def _started(held: AsyncExitStack, broker: EmbeddedBroker) -> EmbeddedBroker:
+    at_end(held, broker.stop)
+    await in_thread(broker.start)
+    return broker
 
 
 async def start_store(held: AsyncExitStack, settings: Settings, catalog: Catalog) -> ClickHouse:

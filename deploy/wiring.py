@@ -23,6 +23,7 @@ from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.evidence import Evidence
 from onpace.alerts.explaining import Explainer, Question
 from onpace.alerts.history import ClickHouseHistory, ClickHouseOutbox
+from onpace.alerts.judging import LOOK_AGAIN
 from onpace.alerts.metrics import EngineMetrics
 from onpace.alerts.notifiers import Dispatcher
 from onpace.alerts.report_log import ClickHouseReportLog
@@ -56,6 +57,9 @@ from onpace.processors.writer import StoreWriter
 __all__ = ["AlertPart", "dead_letter_topic", "version", "worker_of"]
 
 log = structlog.get_logger(__name__)
+
+LOOKS = 6
+"""Every so many evaluations at least what was read up to the same W is read again, for late events."""
 
 SHOWN_FOR = timedelta(seconds=10)
 """So old may be what a stand-by shows."""
@@ -244,6 +248,7 @@ class AlertPart:
             self.dispatcher,
             metrics=self._metrics,
             patience=Patience(self._settings.behind, self._settings.pipeline_hold),
+            look_again=min(LOOK_AGAIN, LOOKS * self._settings.interval),
             reports=Reports(self._store, self.catalog),
             evidence=Evidence(self.catalog, reader, self._dashboard_url),
             silences=ClickHouseSilences(self._store),

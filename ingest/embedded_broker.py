@@ -37,6 +37,7 @@ class EmbeddedBroker:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._keeper: threading.Thread | None = None
+        self._claim: socket.socket | None = None
 
     @property
     def address(self) -> str:
@@ -57,7 +58,7 @@ class EmbeddedBroker:
         """Start it and return once it answers. Raises PortBusy, or BrokerUnavailable after `timeout` seconds."""
         if self.running:
             return self
-        _refuse_busy_port(self._host, self._port)
+        self._claim = _claimed(self._host, self._port)
         url = f"tcp://{self.address}"
         arguments = ["broker", "--listener-url", url, "--advertised-listener-url", url]
         command = [_binary(), *arguments, "--storage-engine", "memory://tansu/"]
@@ -71,6 +72,8 @@ class EmbeddedBroker:
 
     def stop(self, timeout: float = 5.0) -> None:
         """Stop it; kill it when it does not go within `timeout` seconds. Safe to repeat."""
+        if self._claim is not None:
+            self._claim.close()
         if self._process is None:
             return
         if self._process.poll() is None:
@@ -138,13 +141,22 @@ def free_port(host: str = "127.0.0.1") -> int:
         return port
 
 
-def _refuse_busy_port(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def _claimed(host: str, port: int) -> socket.socket:
+    """A claim on a port that is free, held while the broker runs. Raises PortBusy.
+
+    Of two processes that find the port free at the same moment only one gets its claim, which is the UDP port of that
+    number. The other one's broker would end at once, and its clients would talk to the first one's.
+    """
+    claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        claim.bind((host, port))
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-        except OSError as exc:
-            raise PortBusy(f"port {port} on {host} is taken: stop what uses it or choose another port") from exc
+    except OSError as exc:
+        claim.close()
+        raise PortBusy(f"port {port} on {host} is taken: stop what uses it or choose another port") from exc
+    return claim
 
 
 def _binary() -> str:

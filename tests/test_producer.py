@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -176,6 +177,28 @@ def test_a_taken_port_is_refused() -> None:
             EmbeddedBroker(port).start()
         assert running.pid is not None
     assert not running.running
+
+
+def test_of_brokers_started_at_once_on_one_port_one_runs() -> None:
+    """The others do not take the answers of the one that won for their own."""
+    port = free_port()
+
+    def started() -> EmbeddedBroker | None:
+        try:
+            return EmbeddedBroker(port).start()
+        except PortBusy:
+            return None
+
+    with ThreadPoolExecutor(4) as pool:
+        found = [one for one in pool.map(lambda _: started(), range(4)) if one]
+    try:
+        assert len(found) == 1
+        assert found[0].running
+    finally:
+        for one in found:
+            one.stop()
+    with EmbeddedBroker(port) as again:
+        assert again.running
 
 
 def test_an_event_keeps_its_identity_through_the_producer(broker: KafkaSettings) -> None:
