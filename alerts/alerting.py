@@ -14,7 +14,7 @@ from onpace.alerts.overdue import Late, overdue_verdict
 from onpace.alerts.reading import SeriesReader, SourceTimes
 from onpace.alerts.rules import Verdict, no_data_verdict, period_verdict, severity_of
 from onpace.alerts.staleness import Patience, behind, behind_reason, known_until, last_seen
-from onpace.alerts.states import Alert, AlertId, Outcome, concluded, step
+from onpace.alerts.states import GONE, Alert, AlertId, Outcome, concluded, step
 from onpace.alerts.status import KpiStatus, Labels, target_series
 from onpace.alerts.window_alerts import WindowAlerts
 from onpace.config.calendar import Grain, Period, window_start
@@ -119,7 +119,8 @@ class AlertBook:
                 continue
             if alert.evaluated_to is None and status.final:
                 continue
-            verdict = period_verdict(rule, status, firing=alert.state == "firing", forecast=forecast)
+            unit = self._catalog.kpi(rule.kpi).unit
+            verdict = period_verdict(rule, status, firing=alert.state == "firing", forecast=forecast, unit=unit)
             if status.final and status.status in ("met", "missed"):
                 self._conclude(alert, status.status, verdict, status.as_of, look.now)
                 continue
@@ -164,7 +165,7 @@ class AlertBook:
             self._board.judgement(kpi, due, replace(progress, as_of=at), at) for at in instants if seen < at < as_of
         ]
         for then, forecast in self._board.looks(judgements):
-            verdict = period_verdict(rule, then, firing=alert.state == "firing", forecast=forecast)
+            verdict = period_verdict(rule, then, firing=alert.state == "firing", forecast=forecast, unit=kpi.unit)
             alert = self._advance(alert, verdict, hold=rule.hold, at=then.evaluated_at, keep=rule.keep)
         return alert
 
@@ -212,7 +213,7 @@ class AlertBook:
     def _end_orphans(self, now: datetime) -> None:
         for alert in list(self.alerts.values()):
             if alert.active and not self._has_rule(alert):
-                verdict = Verdict(False, "its rule, KPI or target is gone from the KPI files", alert.value)
+                verdict = Verdict(False, GONE, alert.value)
                 self.alerts[alert.identity] = self._advance(alert, verdict, hold=timedelta(), at=now)
 
     def _has_rule(self, alert: Alert) -> bool:

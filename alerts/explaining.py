@@ -13,7 +13,7 @@ from onpace.alerts.hindsight import Hindsight
 from onpace.alerts.history import StatusStore
 from onpace.alerts.notifications import series_words
 from onpace.alerts.overdue import ReportSource
-from onpace.alerts.reading import SeriesReader
+from onpace.alerts.reading import SeriesReader, SourceTimes
 from onpace.alerts.rule_words import rule_words
 from onpace.alerts.rules import Verdict
 from onpace.alerts.silence_store import SilenceStore
@@ -28,6 +28,7 @@ from onpace.config.calendar import Period
 from onpace.config.catalog import Catalog
 from onpace.config.errors import OnPaceError, UnknownName, did_you_mean
 from onpace.config.rules import NoDataRule, PeriodRule, Rule, WindowRule
+from onpace.config.silences import label_text
 
 __all__ = ["Explainer", "Question"]
 
@@ -57,7 +58,11 @@ class Question:
     def holds(self, place: Place) -> bool:
         """Whether it is about this alert."""
         series, period = dict(place[0]), place[1]
-        chosen = all((series.get(name) or "") == value for name, value in self.series.items() if name in series)
+        chosen = all(
+            value in (label_text(series[name]), series[name] or "")
+            for name, value in self.series.items()
+            if name in series
+        )
         return chosen and self.series.keys() <= series.keys() and (self.period is None or str(self.period) == period)
 
 
@@ -193,8 +198,9 @@ class Explainer:
         if not stale:
             return [Finding(_TOTAL, Verdict(bool(behind), behind or "the pipeline is caught up"), "")]
         reasons = stale_sources(self._catalog, sources, question.at, self._patience)
+        said = {name: reasons.get(name) or _arriving(sources.get(name)) for name in self._catalog.events}
         return [
-            Finding(place, Verdict(None if behind else name in reasons, reasons.get(name, "events arrive")), "")
+            Finding(place, Verdict(None if behind else name in reasons, said[name]), "")
             for place, name in zip(places, self._catalog.events, strict=True)
         ]
 
@@ -272,6 +278,13 @@ def _others(asked: Asked, findings: Sequence[Finding], steps: Steps, known: Sequ
     ]
 
 
+def _arriving(source: SourceTimes | None) -> str:
+    """Why a source is not stale."""
+    if source is None or source.last_event_time is None:
+        return "no event of it ever came, so that it cannot have fallen silent"
+    return "events arrive"
+
+
 def _there_are(findings: Sequence[Finding]) -> str:
     names = [
         " ".join(part for part in (series_words(series), period) if part)
@@ -285,7 +298,9 @@ def _there_are(findings: Sequence[Finding]) -> str:
 def _notes(asked: Asked, known: Sequence[Alert]) -> tuple[str, ...]:
     notes = []
     if not known and asked.rule is not None:
-        notes.append("This rule was never evaluated: no engine has run with it on this store.")
+        notes.append(
+            "Nothing of this rule is on record: no engine ran with it here, or it never had anything to judge."
+        )
     if asked.past and asked.rule is not None:
         notes.append("Judged on the numbers as they are now; the timeline has what was known then.")
     return tuple(notes)

@@ -104,22 +104,22 @@ class Forecaster(Protocol):
         ...
 
 
-def forecast_words(forecast: Forecast, status: KpiStatus) -> str:
+def forecast_words(forecast: Forecast, status: KpiStatus, unit: str = "") -> str:
     """`82 % likely to miss: 93,000 to 97,000 of 100,000 expected at the end, by 12 past months`, or why none."""
     if forecast.low is None or forecast.high is None:
         return f"no forecast: {forecast.reason}"
-    low, high = format_value(forecast.low), format_value(forecast.high)
+    low, high = format_value(forecast.low, unit), format_value(forecast.high, unit)
     span = low if low == high else f"{low} to {high}"
     past = f"by {forecast.past} past {status.grain.value.replace('_', ' ')}s"
-    found = f"{span} of {_aim(status)} expected at the end, {past}"
+    found = f"{span} of {_aim(status, unit)} expected at the end, {past}"
     if forecast.probability is None:
         return f"{found}; no probability to miss: {forecast.reason}"
     doubt = f" (not calibrated: {forecast.score.problem})" if forecast.score.problem else ""
     return f"{forecast.probability * 100:.0f} % likely to miss: {found}{doubt}"
 
 
-def _aim(status: KpiStatus) -> str:
+def _aim(status: KpiStatus, unit: str) -> str:
     if status.target_value is not None:
-        return format_value(status.target_value)
+        return format_value(status.target_value, unit)
     low, high = status.target_min, status.target_max
-    return str(Wanted(-math.inf if low is None else low, math.inf if high is None else high))
+    return Wanted(-math.inf if low is None else low, math.inf if high is None else high).words(unit)

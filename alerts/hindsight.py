@@ -135,7 +135,7 @@ class Hindsight:
             place = status.series, status.period
             upto = min(status.as_of, status.period_end) if status.as_of else None
             firing, forecast = fired(place, upto or at), forecasts.get(status.key)
-            verdict = period_verdict(rule, status, firing=firing, forecast=forecast)
+            verdict = period_verdict(rule, status, firing=firing, forecast=forecast, unit=kpi.unit)
             words = f"{status.period} up to {clock(upto, kpi.zone)}" if upto else status.period
             yield Finding(place, verdict, words, upto)
 

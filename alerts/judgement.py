@@ -268,7 +268,8 @@ def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted
         if found.problem and actual is not None:
             return found.problem
         return "no complete data in the period yet" if not judgement.ended else "no data in the period"
-    value = f"{format_value(actual)} of {aim}"
+    unit = judgement.kpi.unit
+    value = f"{format_value(actual, unit)} of {aim.words(unit)}"
     origin = f" (target: {found.words})" if found.words else ""
     if status in ("met", "missed"):
         complete = judgement.as_of is not None and judgement.as_of >= judgement.bounds[1]
@@ -277,7 +278,7 @@ def _reason(judgement: Judgement, status: str, actual: float | None, aim: Wanted
     return f"{status.replace('_', ' ')}: {value} {words}{origin}"
 
 
-def judge_again(final: KpiStatus, fresh: KpiStatus) -> KpiStatus:
+def judge_again(final: KpiStatus, fresh: KpiStatus, unit: str = "") -> KpiStatus:
     """A final status after another look: itself, unless late events moved the actual and the target is the same.
 
     Where nothing could be judged, for want of data or of a baseline, what is there now decides.
@@ -290,4 +291,4 @@ def judge_again(final: KpiStatus, fresh: KpiStatus) -> KpiStatus:
         return fresh
     if fresh.actual == final.actual or not fresh.final or aim(fresh) != aim(final):
         return final
-    return replace(fresh, reason=f"{fresh.reason} (corrected by late events, was {format_value(final.actual)})")
+    return replace(fresh, reason=f"{fresh.reason} (corrected by late events, was {format_value(final.actual, unit)})")

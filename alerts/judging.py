@@ -227,7 +227,10 @@ class StatusBoard:
         self._forecasts[kpi.name] = {status.key: forecast for status, forecast in looks if forecast}
         self._rechecked[kpi.name] = hour
         kept = [] if looks_back else [known for one in finals if (known := self.known(_key(kpi, one)))]
-        return kept + [judge_again(before, s) if (before := self.known(s.key)) and before.final else s for s in fresh]
+        for place, status in enumerate(fresh):
+            if (before := self.known(status.key)) and before.final:
+                fresh[place] = judge_again(before, status, kpi.unit)
+        return kept + fresh
 
     def looks(self, judgements: Sequence[Judgement]) -> list[tuple[KpiStatus, Forecast | None]]:
         """The status of each with the forecast of its end, if there is to be one; in one query per KPI and slice."""

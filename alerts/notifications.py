@@ -152,11 +152,11 @@ def _annotations(alert: Alert, catalog: Catalog, evaluation: Evaluation, evidenc
         expected, gap = quantity(status.expected, unit), difference(status.gap, unit)
         found |= {"target": aim_words(status, unit), "expected": expected, "gap": gap}
         found["guardrails"] = guardrail_words(status)
-        found["forecast"] = _forecast(status, evaluation)
+        found["forecast"] = _forecast(status, evaluation, unit)
     found["description"] = description(found, context(alert, kpi, status))
     return {name: text for name, text in found.items() if text}
 
 
-def _forecast(status: KpiStatus, evaluation: Evaluation) -> str:
+def _forecast(status: KpiStatus, evaluation: Evaluation, unit: str) -> str:
     forecast = evaluation.forecasts.get(status.key)
-    return forecast_words(forecast, status) if forecast and forecast.median is not None else ""
+    return forecast_words(forecast, status, unit) if forecast and forecast.median is not None else ""

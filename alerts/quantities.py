@@ -18,7 +18,7 @@ def quantity(value: float | None, unit: str) -> str:
     if value is None:
         return format_value(None)
     if unit == "ratio":
-        return _signed(f"{_percentage(value)} %")
+        return _signed(format_value(value, unit))
     return _signed(f"{format_value(value)} {unit}".rstrip())
 
 
@@ -28,7 +28,7 @@ def difference(value: float | None, unit: str) -> str:
         return format_value(None)
     sign = "+" if value > 0 else ""
     if unit == "ratio":
-        return _signed(f"{sign}{_percentage(value)} percentage points")
+        return _signed(f"{sign}{_points(value)} percentage points")
     return sign + quantity(value, unit)
 
 
@@ -37,7 +37,7 @@ def percent(share: float) -> str:
     return _signed(f"{share * 100:.0f} %")
 
 
-def _percentage(value: float) -> str:
+def _points(value: float) -> str:
     size = abs(value) * 100
     return f"{value * 100:,.0f}" if size >= 100 else f"{value * 100:.3g}"
 

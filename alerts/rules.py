@@ -72,7 +72,9 @@ class Verdict:
     inputs: Inputs = field(default_factory=dict)
 
 
-def threshold_verdict(rule: ThresholdRule, value: float | None, volume: float | None, *, firing: bool) -> Verdict:
+def threshold_verdict(
+    rule: ThresholdRule, value: float | None, volume: float | None, *, firing: bool, unit: str = ""
+) -> Verdict:
     """One complete window of one series. `volume` is the value of `min_volume.kpi` in the same window and series.
 
     A firing alert with `clear` ends only past the clear bound; in the band between, it stays.
@@ -81,12 +83,13 @@ def threshold_verdict(rule: ThresholdRule, value: float | None, volume: float | 
     inputs: Inputs = {"value": value, "below": rule.below, "above": rule.above, "volume": volume}
     if value is None or too_little(rule.min_volume, volume):
         return Verdict(None, too_little(rule.min_volume, volume) or NO_VALUE, value, inputs)
+    shown = format_value(value, unit)
     for bound, word, beyond in ((rule.below, "below", -1), (rule.above, "above", 1)):
         if bound is not None and (value - bound) * beyond > 0:
-            return Verdict(True, f"{format_value(value)} is {word} {format_value(bound)}", value, inputs)
+            return Verdict(True, f"{shown} is {word} {format_value(bound, unit)}", value, inputs)
     if firing and rule.clear and not _cleared(rule, value):
-        return Verdict(None, f"{format_value(value)} is not past the clear bound yet", value, inputs)
-    return Verdict(False, f"{format_value(value)} is within bounds", value, inputs)
+        return Verdict(None, f"{shown} is not past the clear bound yet", value, inputs)
+    return Verdict(False, f"{shown} is within bounds", value, inputs)
 
 
 def too_little(gate: MinVolume | None, volume: float | None) -> str:
@@ -104,15 +107,17 @@ def _cleared(rule: ThresholdRule, value: float) -> bool:
     return (above is None or value > above) and (below is None or value < below)
 
 
-def period_verdict(rule: PeriodRule, status: KpiStatus, *, firing: bool, forecast: Forecast | None = None) -> Verdict:
+def period_verdict(
+    rule: PeriodRule, status: KpiStatus, *, firing: bool, forecast: Forecast | None = None, unit: str = ""
+) -> Verdict:
     """What a rule on a target says of its status, and of the forecast of its end."""
     match rule:
         case PaceRule():
             return pace_verdict(rule, status)
         case AttainmentRule():
-            return attainment_verdict(rule, status, firing=firing)
+            return attainment_verdict(rule, status, firing=firing, unit=unit)
         case ForecastRule():
-            return forecast_verdict(rule, status, forecast, firing=firing)
+            return forecast_verdict(rule, status, forecast, firing=firing, unit=unit)
 
 
 def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
@@ -133,7 +138,7 @@ def pace_verdict(rule: PaceRule, status: KpiStatus) -> Verdict:
     return Verdict(status.status in worse, status.reason, status.actual, inputs)
 
 
-def attainment_verdict(rule: AttainmentRule, status: KpiStatus, *, firing: bool) -> Verdict:
+def attainment_verdict(rule: AttainmentRule, status: KpiStatus, *, firing: bool, unit: str = "") -> Verdict:
     """The attainment at W: how much of the whole target is reached, whatever is expected by now. Bounds are strict.
 
     A firing alert ends at `clear`, by default 2 points past the bound (for `above`, at most half way down to 0). Before
@@ -151,8 +156,8 @@ def attainment_verdict(rule: AttainmentRule, status: KpiStatus, *, firing: bool)
         return known
     if share is None:
         return Verdict(None, "the target has no attainment: it has no value, or is 0", status.actual, inputs)
-    past = f"{format_value(status.actual)} of {format_value(status.target_value)}"
-    reason = f"{share:.1%} of the target is reached ({past})"
+    past = f"{format_value(status.actual, unit)} of {format_value(status.target_value, unit)}"
+    reason = f"{share * 100:.1f} % of the target is reached ({past})"
     if not _good(share, bound, below=below):
         word = "less" if below else "more"
         return Verdict(True, f"{reason}, {word} than {bound * 100:.4g} %", status.actual, inputs)
@@ -167,7 +172,9 @@ def _good(share: float, bound: float, *, below: bool) -> bool:
     return reached(share, bound) if below else share <= bound or reached(bound, share)
 
 
-def forecast_verdict(rule: ForecastRule, status: KpiStatus, forecast: Forecast | None, *, firing: bool) -> Verdict:
+def forecast_verdict(
+    rule: ForecastRule, status: KpiStatus, forecast: Forecast | None, *, firing: bool, unit: str = ""
+) -> Verdict:
     """The probability to miss, as of W: breached from `probability` on. Without one, no verdict.
 
     A firing alert ends at `clear`, by default 10 points lower. Before `after` of the period, and after its end, it
@@ -178,8 +185,10 @@ def forecast_verdict(rule: ForecastRule, status: KpiStatus, forecast: Forecast |
     if known := _not_running(rule, status, inputs):
         return known
     if forecast is None or chance is None:
-        return Verdict(None, forecast_words(forecast, status) if forecast else "no forecast", status.actual, inputs)
-    reason = forecast_words(forecast, status)
+        return Verdict(
+            None, forecast_words(forecast, status, unit) if forecast else "no forecast", status.actual, inputs
+        )
+    reason = forecast_words(forecast, status, unit)
     if reached(chance, rule.probability):
         return Verdict(True, reason + _lowered(rule, forecast), status.actual, inputs)
     clear = _forecast_clear(rule)

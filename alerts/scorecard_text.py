@@ -162,7 +162,7 @@ def shown_aim(status: KpiStatus, kpi: Kpi) -> str:
 
 def shown_value(value: float | None, kpi: Kpi) -> str:
     """The value in the KPI's unit; a ratio as a percentage."""
-    return f"{value * 100:.4g} %" if value is not None and kpi.unit == "ratio" else format_value(value)
+    return format_value(value, kpi.unit)
 
 
 def shown_percent(share: float | None) -> str:

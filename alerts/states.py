@@ -17,6 +17,7 @@ from typing import Literal
 from onpace.alerts.status import Labels
 
 __all__ = [
+    "GONE",
     "Alert",
     "AlertId",
     "AlertState",
@@ -29,6 +30,7 @@ __all__ = [
     "untold",
 ]
 
+GONE = "its rule, KPI or target is gone from the KPI files"
 Outcome = Literal["met", "missed"]
 AlertState = Literal["inactive", "pending", "firing", "resolved", "met", "missed"]
 Notified = Literal["", "firing", "resolved", "met", "missed"]

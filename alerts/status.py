@@ -92,10 +92,11 @@ class Wanted:
             return finite(self.high if math.isinf(self.low) else self.low)
         return None if value is None else min(max(value, self.low), self.high)
 
-    def __str__(self) -> str:
+    def words(self, unit: str = "") -> str:
+        """`20`, `20 to 30`; of ratios `20 %`."""
         if math.isinf(self.low) or math.isinf(self.high):
-            return format_value(self.nearest(None))
-        return f"{format_value(self.low)} to {format_value(self.high)}"
+            return format_value(self.nearest(None), unit)
+        return f"{format_value(self.low, unit)} to {format_value(self.high, unit)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +177,15 @@ def attainment(actual: float | None, target: Target, share: float = 1.0) -> floa
     return (value - begin * share) / ((target.value - begin) * share)
 
 
-def format_value(value: float | None) -> str:
-    """For people: thousands separated, four significant digits below a thousand, an en dash for nothing."""
+def format_value(value: float | None, unit: str = "") -> str:
+    """For people: thousands separated, four significant digits below a thousand, an en dash for nothing.
+
+    A ratio is in percent, with its sign; other units are not said.
+    """
     if value is None:
         return "–"
+    if unit == "ratio":
+        return f"{format_value(value * 100)} %"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.4g}"

@@ -159,16 +159,16 @@ def _cells(kpi: Kpi, status: KpiStatus | None, evaluation: Evaluation) -> dict[s
         "reason": status.reason,
         "baseline": status.baseline,
         "guardrails": guardrail_words(status),
-        "forecast": _forecast(status, evaluation),
+        "forecast": _forecast(status, evaluation, kpi.unit),
     }
 
 
-def _forecast(status: KpiStatus, evaluation: Evaluation) -> dict[str, Any] | None:
+def _forecast(status: KpiStatus, evaluation: Evaluation, unit: str) -> dict[str, Any] | None:
     forecast = evaluation.forecasts.get(status.key)
     if forecast is None:
         return None
     return {
-        "words": forecast_words(forecast, status),
+        "words": forecast_words(forecast, status, unit),
         "probability": forecast.probability,
         "median": forecast.median,
         "low": forecast.low,
@@ -223,18 +223,28 @@ def _add_line(table: Table, cells: dict[str, Any], title: str) -> None:
     said += f", {cells['guardrails']}" if cells["guardrails"] else ""
     until = datetime.fromisoformat(cells["complete_until"]).strftime("%m-%d %H:%M") if cells["complete_until"] else "–"
     table.add_row(
-        f"{title}{f' [{unit}]' if (unit := cells['unit']) else ''}".replace("[", r"\["),
-        format_value(cells["value"]),
+        f"{title}{f' [{unit}]' if (unit := cells['unit']) and unit != 'ratio' else ''}".replace("[", r"\["),
+        format_value(cells["value"], cells["unit"]),
         _target_words(cells),
-        format_value(cells["gap"]),
+        _gap_words(cells),
         Text(said, style=COLOURS.get(cells["status"], "dim")),
         cells["period"],
         until,
     )
 
 
+def _gap_words(cells: dict[str, Any]) -> str:
+    """Of ratios in points, as on the page."""
+    if cells["gap"] is None or cells["unit"] != "ratio":
+        return format_value(cells["gap"])
+    return f"{format_value(cells['gap'] * 100)} pts"
+
+
 def _target_words(cells: dict[str, Any]) -> str:
     if cells["target"] is not None or (cells["target_min"] is None and cells["target_max"] is None):
-        return format_value(cells["target"])
-    low, high = (format_value(cells[name]) if cells[name] is not None else "" for name in ("target_min", "target_max"))
+        return format_value(cells["target"], cells["unit"])
+    low, high = (
+        format_value(cells[name], cells["unit"]) if cells[name] is not None else ""
+        for name in ("target_min", "target_max")
+    )
     return f"{low}–{high}" if low and high else f"≥ {low}" if low else f"≤ {high}"

@@ -31,6 +31,7 @@ __all__ = [
     "Told",
     "answer",
     "clock",
+    "due_words",
     "stand_at",
     "worst_first",
 ]
@@ -187,7 +188,7 @@ def answer(
     happened `beside` (to its KPI) goes into the timeline too."""
     stand = stand_at(steps, asked.at)
     verdict = finding.verdict
-    entries = [_entry(step, steps, told, values or {}) for step in steps]
+    entries = [_entry(step, steps, told, values or {}, asked.unit) for step in steps]
     return Answer(
         finding.place,
         stand,
@@ -246,9 +247,16 @@ def _so_far(asked: Asked, stand: Stand, verdict: Verdict) -> str:
     return f"{since}: {stand.reason}{kept}: {verdict.reason}"
 
 
+def due_words(asked: Asked, at: datetime) -> str:
+    """When it fires. `for` is counted in what is complete, which is behind the clock."""
+    if at <= asked.at:
+        return f", it fires once all up to {_moment(asked, at)} is complete and was looked at, if that lasts"
+    return f", it fires at {_moment(asked, at)} if that lasts"
+
+
 def _pending(asked: Asked, stand: Stand, verdict: Verdict) -> str:
     hold = asked.rule.hold if asked.rule else timedelta()
-    due = f", it fires at {_moment(asked, stand.active_since + hold)} if that lasts" if stand.active_since else ""
+    due = due_words(asked, stand.active_since + hold) if stand.active_since else ""
     lasting = f"for {format_duration(hold)} wanted" if hold else "not long enough yet"
     now = "" if verdict.breached else f"; now: {verdict.reason}"
     reason = verdict.reason if verdict.breached else stand.reason
@@ -311,7 +319,9 @@ def _moment(asked: Asked, at: datetime | None) -> str:
     return clock(at, asked.zone) if at else "?"
 
 
-def _entry(step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapping[datetime, float | None]) -> Entry:
+def _entry(
+    step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapping[datetime, float | None], unit: str
+) -> Entry:
     begun = stand_at([one for one in steps if one.at <= step.at], step.at).active_since
     if step.state not in ("pending", "firing"):
         earlier = [one for one in steps if one.at < step.at]
@@ -319,11 +329,11 @@ def _entry(step: Step, steps: Sequence[Step], told: Sequence[Told], values: Mapp
     # what is met or missed is told as an end
     meant = {"firing": "firing", "pending": "", "inactive": ""}.get(step.state, "resolved")
     mine = tuple(one for one in told if one.starts_at == begun and one.state == meant)
-    revised = _revised(step.value, values[step.at]) if step.at in values else ""
+    revised = _revised(step.value, values[step.at], unit) if step.at in values else ""
     return Entry(step.at, step.state, step.reason, step.value, revised, mine)
 
 
-def _revised(then: float | None, now: float | None) -> str:
+def _revised(then: float | None, now: float | None, unit: str) -> str:
     if then == now or (then is not None and now is not None and math.isclose(then, now, rel_tol=ROUNDING)):
         return ""
-    return f"known then: {format_value(then)}; now {format_value(now)} after late events"
+    return f"known then: {format_value(then, unit)}; now {format_value(now, unit)} after late events"

@@ -38,7 +38,9 @@ def _targets(kpi: Kpi, place: Place, at: datetime, versions: Sequence[TargetVers
             continue
         earlier, before[one.target] = before.get(one.target), one
         if earlier is not None and start <= one.first_seen <= min(at, end) and _is_for(one, earlier, period):
-            yield Entry(one.first_seen, "target", f"{one.target}: {_aim(earlier)} became {_aim(one)}")
+            yield Entry(
+                one.first_seen, "target", f"{one.target}: {_aim(earlier, kpi.unit)} became {_aim(one, kpi.unit)}"
+            )
 
 
 def _is_for(one: TargetVersion, earlier: TargetVersion, period: str) -> bool:
@@ -51,7 +53,7 @@ def _is_for(one: TargetVersion, earlier: TargetVersion, period: str) -> bool:
     )
 
 
-def _aim(version: TargetVersion) -> str:
+def _aim(version: TargetVersion, unit: str) -> str:
     """What it asked for, in a word."""
     target = read_spec(version.spec)
     if target is None:
@@ -59,5 +61,5 @@ def _aim(version: TargetVersion) -> str:
     if target.increase is not None:
         return f"an increase of {target.increase}"
     if target.value is not None:
-        return format_value(target.value)
-    return f"{format_value(target.min)} to {format_value(target.max)}"
+        return format_value(target.value, unit)
+    return f"{format_value(target.min, unit)} to {format_value(target.max, unit)}"

@@ -28,8 +28,9 @@ def _lines(explanation: Explanation) -> Iterator[str]:
             yield f"  judged on: {one.looked_at}"
         if one.telling:
             yield f"  {one.telling}"
+        width = max((len(clock(entry.at, asked.zone)) for entry in one.timeline), default=0)
         for entry in one.timeline:
-            yield from _entry(entry, asked)
+            yield from _entry(entry, asked, width)
     if explanation.more:
         yield ""
         yield f"and {explanation.more} more series: choose with --series dimension=value"
@@ -44,11 +45,11 @@ def _name(one: Answer) -> str:
     return f"{', '.join(parts)}: " if parts else ""
 
 
-def _entry(entry: Entry, asked: Asked) -> Iterator[str]:
+def _entry(entry: Entry, asked: Asked, width: int) -> Iterator[str]:
     revised = f" ({entry.revised})" if entry.revised else ""
-    yield f"  {clock(entry.at, asked.zone)}  {entry.what:<9}  {entry.words}{revised}"
+    yield f"  {clock(entry.at, asked.zone):<{width}}  {entry.what:<9}  {entry.words}{revised}"
     for one in entry.told:
-        yield f"  {'':16}  {'':9}  {_message(one, asked)}"
+        yield f"  {'':{width}}  {'':9}  {_message(one, asked)}"
 
 
 def _message(one: Told, asked: Asked) -> str:

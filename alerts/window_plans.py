@@ -87,6 +87,8 @@ class Plan:
     """The rule's alerts, by series."""
     touched: set[SeriesKey] = field(default_factory=set)
     """Those to which something happened."""
+    unit: str = ""
+    """The KPI's."""
     others: set[SeriesKey] = field(default_factory=set)
     """Those that are new, or whose rule has another severity now."""
 
@@ -128,7 +130,8 @@ def plan_of(
     own, other = progress[rule.kpi], progress[gate]
     if own.stale or other.stale or own.as_of is None or other.as_of is None or own.first_event is None:
         return None
-    calendar, spec = catalog.kpi(rule.kpi).calendar, spec_of(catalog, rule)
+    kpi = catalog.kpi(rule.kpi)
+    calendar, spec = kpi.calendar, spec_of(catalog, rule)
     complete_to = window_start(rule.grain, min(own.as_of, other.as_of), calendar)
     since = before.end if before else own.first_event
     if (width := rule.grain.step) is not None:
@@ -144,7 +147,7 @@ def plan_of(
         newest = window_start(rule.grain, before.end - _MICROSECOND, calendar) if due else None
     if not to_judge and newest is None:
         return None
-    return Plan(rule, calendar, spec, complete_to, own.first_event, to_judge, newest, before)
+    return Plan(rule, calendar, spec, complete_to, own.first_event, to_judge, newest, before, unit=kpi.unit)
 
 
 def spec_of(catalog: Catalog, rule: WindowRule) -> str:

@@ -66,7 +66,7 @@ class SeriesWindows:
                 side, usual = side_of(rule, kpi.direction), self._usual(rule, start)
                 return anomaly_verdict(rule, value, volume, usual, side=side, firing=firing, unit=kpi.unit)
             case _:
-                return threshold_verdict(rule, value, volume, firing=firing)
+                return threshold_verdict(rule, value, volume, firing=firing, unit=kpi.unit)
 
     def _usual(self, rule: AnomalyRule, start: datetime) -> Usual | str:
         """What is usual in the window, or why that is not known."""

@@ -15,7 +15,7 @@ from onpace.alerts.corrections import changed_in, corrected, remembering, rewoun
 from onpace.alerts.evaluation import Transition
 from onpace.alerts.reading import SeriesKey
 from onpace.alerts.rules import Verdict
-from onpace.alerts.states import Alert
+from onpace.alerts.states import GONE, Alert
 from onpace.alerts.status import ROUNDING, format_value
 from onpace.alerts.telling import gap_of
 from onpace.alerts.window_columns import WindowColumns
@@ -66,13 +66,19 @@ def judge_again(plan: Plan, start: datetime, own: Columns, windows: WindowColumn
         before = plan.alerts[key]
         verdict = windows.verdict(number, start, firing=rewound(before, end).state == "firing")
         verdict = replace(verdict, reason=_reason(plan, before, number, verdict))
-        after = _as_it_is(plan, before, verdict, end)
+        at = _back(before) or end
+        after = _as_it_is(plan, before, verdict, at)
         if after is not before:
             plan.alerts[key] = after = _with_gap(after, verdict, windows)
             plan.touched.add(key)
         if after.state != before.state:
-            found.append(Transition(after, before.state, end, verdict.inputs))
+            found.append(Transition(after, before.state, at, verdict.inputs))
     return found
+
+
+def _back(before: Alert) -> datetime | None:
+    """Of a rule that left the KPI files and came back: when it left. It cannot fire again before that."""
+    return before.resolved_at if before.reason == GONE else None
 
 
 def _as_it_is(plan: Plan, before: Alert, verdict: Verdict, end: datetime) -> Alert:
@@ -84,13 +90,15 @@ def _as_it_is(plan: Plan, before: Alert, verdict: Verdict, end: datetime) -> Ale
 
 
 def _reason(plan: Plan, before: Alert, number: int, verdict: Verdict) -> str:
-    """`corrected by late events, was 3: 12 is within bounds`."""
+    """`corrected by late events, was 3: 12 is within bounds`; what a rule that came back finds is no correction."""
+    if before.reason == GONE:
+        return verdict.reason
     values = plan.before.values if plan.before else None
     if values is None:  # after a restart
         was = before.value if before.active else None
     else:
         was = float(values[number]) if number < len(values) and not np.isnan(values[number]) else None
-    known = f", was {format_value(was)}" if was is not None and not _same(was, verdict.value) else ""
+    known = f", was {format_value(was, plan.unit)}" if was is not None and not _same(was, verdict.value) else ""
     return f"corrected by late events{known}: {verdict.reason}"
 
 

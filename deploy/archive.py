@@ -19,7 +19,7 @@ from onpace.ingest.event import Event
 from onpace.processors.clickhouse import ClickHouse
 from onpace.processors.writer import EPOCH
 
-__all__ = ["Archive", "Arrivals", "copy_archive"]
+__all__ = ["Archive", "Arrivals", "copy_archive", "first_event"]
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -70,6 +70,16 @@ def copy_archive(
     if not events:
         return Archive(path, 0, None, None, None)
     return Archive(path, events, _from_ms(first), _from_ms(last), EPOCH + int(earliest) * _MICROSECOND)
+
+
+def first_event(store: ClickHouse, topic: str, types: Sequence[str]) -> datetime | None:
+    """When the first event of these types happened; None where there is none. Raises StoreUnavailable."""
+    [(count, first)] = store.query(
+        "SELECT count(), min(toUnixTimestamp64Milli(time)) FROM events "
+        "WHERE topic = {topic:String} AND type IN {types:Array(String)}",
+        {"topic": topic, "types": list(types)},
+    )
+    return _from_ms(first) if count else None
 
 
 class Arrivals:

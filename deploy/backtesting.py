@@ -21,7 +21,7 @@ from onpace.config.kpi_entities import ReportedKpi
 from onpace.config.narrowing import narrowed
 from onpace.config.rules import AnomalyRule, ChangeRule, Rule, ThresholdRule
 from onpace.config.settings import Settings
-from onpace.deploy.archive import Archive, Arrivals, copy_archive
+from onpace.deploy.archive import Archive, Arrivals, copy_archive, first_event
 from onpace.deploy.stores import now as wall_clock
 from onpace.deploy.stores import open_store
 from onpace.deploy.world import Arrival, World, temporary_store
@@ -119,7 +119,7 @@ def _copied(store: ClickHouse, topic: str, part: Catalog, question: Question, pa
     until = question.end + lateness_of(part.rules[question.rule], part)
     archive = copy_archive(store, topic, types, until, path, punctual=question.punctual)
     if not archive.events:
-        raise OnPaceError(_nothing(types, question))
+        raise OnPaceError(_nothing(types, question, first_event(store, topic, types)))
     return archive
 
 
@@ -144,10 +144,15 @@ def known_from(question: Question, archive: Archive) -> datetime:
     return max(question.start, archive.first_arrival or question.start)
 
 
-def _nothing(types: Sequence[str], question: Question) -> str:
+def _nothing(types: Sequence[str], question: Question, first: datetime | None) -> str:
+    names = " or ".join(types)
+    if first is None:
+        return f"no {names} event is in the archive: there is nothing to replay"
+    if question.punctual:
+        return f"the first {names} event in the archive is of {first:%Y-%m-%d %H:%M} UTC: choose a later --end"
     until = f"{question.end:%Y-%m-%d %H:%M} UTC"
-    hint = "" if question.punctual else "; of a history that was loaded later, --arrival event replays it by event time"
-    return f"no {' or '.join(types)} event in the archive had arrived by {until}: choose a later --end{hint}"
+    hint = "; of a history that was loaded later, --arrival event replays it by event time"
+    return f"no {names} event in the archive had arrived by {until}: choose a later --end{hint}"
 
 
 def _answer(question: Question, part: Catalog, archive: Archive, replay: Replay, past: PastTargets) -> Answer:

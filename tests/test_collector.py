@@ -133,3 +133,16 @@ def test_the_page_needs_nothing_from_elsewhere_and_never_writes_markup() -> None
     assert "http" not in page.replace("http-equiv", "")
     assert "innerHTML" not in page
     assert 'fetch("api/status"' in page
+
+
+def test_a_ratio_is_in_percent_in_a_terminal_and_its_gap_in_points() -> None:
+    """As on the page and in the scorecard."""
+    catalog = catalog_of(
+        [simple(name="revenue", title="Share", unit="ratio", targets=[{"every": "month", "value": 0.1}])]
+    )
+    status = replace(STATUS, actual=0.1395, target_value=0.1, gap=0.0395)
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(status_table(replace(EVALUATION, statuses=(status,), readings={}, alerts=()), catalog))
+    [line] = [one for one in console.export_text().splitlines() if one.startswith("Share")]
+    assert line.split("  ")[0] == "Share"
+    assert all(words in line for words in ("13.95 %", "10 %", "3.95 pts"))

@@ -311,6 +311,29 @@ def test_an_alert_that_fired_because_a_source_was_late_is_resolved_when_it_has_c
     assert [state for _, state, _ in world.told()] == ["firing", "resolved"]
 
 
+def test_a_rule_that_comes_back_says_what_it_finds_and_not_that_something_came_late() -> None:
+    """It was taken out of the KPI files while it fired, and put back: nothing was corrected."""
+    world = World(rule("low", "threshold", below=10, grain="day"), events=sold(START, "EU", 20))
+    world.arrive(*sold(START + DAY + 8 * HOUR, "EU", 3))
+    whole = world.catalog
+    world.look(START + 2 * DAY)
+    world.catalog = catalog_of([ORDERS, SALES, RATE], [rule("other", "threshold", below=0)], channels=CHANNELS)
+    world.restart()
+    left = START + 2 * DAY + timedelta(minutes=10)
+    world.look(left)
+    world.catalog = whole
+    world.restart()
+    world.look(START + 2 * DAY + timedelta(minutes=20))
+    alert = world.alert("low", "EU")
+    assert (alert.state, alert.reason, alert.fired_at) == ("firing", "3 is below 10", left)
+    assert [(one.alert.state, one.at) for one in world.history.transitions] == [
+        ("firing", START + 2 * DAY),
+        ("resolved", left),
+        ("firing", left),
+    ]
+    assert [text for *_, text in world.told()] == ["orders (region EU) is at 3, below 10"] * 2
+
+
 def test_late_events_fire_an_alert_that_would_have() -> None:
     """The bound was crossed after all; and when that is corrected again, people hear of it again, under other keys."""
     world = World(rule("high", "threshold", above=3), events=sold(START, "EU", 2))

@@ -202,7 +202,7 @@ def test_attainment_speaks_late_in_the_month_and_of_the_headline_only() -> None:
     world.run("2026-11-28", "2026-11-28 06:00")
     alert = world.alert("2026-11")
     assert (alert.state, alert.fired_at) == ("firing", at("2026-11-28"))
-    assert alert.reason == "68.1% of the target is reached (4,905 of 7,200), less than 80 %"
+    assert alert.reason == "68.1 % of the target is reached (4,905 of 7,200), less than 80 %"
     found = world.run("2026-11-28 12:00", "2026-12-02")
     november = world.alert("2026-11")
     assert (november.state, november.reason) == ("missed", "missed: final 5,400 of 7,200")

@@ -28,6 +28,15 @@ kpis:
 rules:
   - {name: few-orders, kpi: orders, when: threshold, below: 3, grain: hour, by: [region]}
 """
+NEVER_SENT = """\
+version: 1
+events:
+  visit: {properties: {region: {type: string}}}
+kpis:
+  - {name: visits, type: simple, event: visit, agg: count, direction: higher_is_better, role: leading}
+rules:
+  - {name: few-visits, kpi: visits, when: threshold, below: 3, grain: hour}
+"""
 BEGIN = datetime(2026, 9, 1, tzinfo=UTC)
 QUIET = range(30, 33)
 """The hours (after BEGIN) in which one order comes instead of four: 8:00 to 11:00 in Berlin on September 2."""
@@ -118,6 +127,12 @@ def test_what_cannot_be_backtested_is_one_line(folder: Path) -> None:
         "unknown rule 'few-order' (did you mean 'few-orders'?)"
         in onpace("backtest", "few-order", *arguments[2:]).stderr
     )
+    never = ("backtest", "few-visits", *SPAN, "--data", folder / "data", "--kpis", folder / "never")
+    (folder / "never").mkdir()
+    (folder / "never" / "shop.yaml").write_text(NEVER_SENT)
+    assert onpace(*never).stderr == "error: no visit event is in the archive: there is nothing to replay\n"
+    future = ("--start", "2999-01-01", "--end", "2999-02-01")
+    assert "--start lies ahead" in onpace(*arguments[:2], *future, *arguments[-2:]).stderr
     assert "--every '1m' is not a duration" in onpace(*arguments, "--every", "1m").stderr
     (folder / "wrong.csv").write_text("start,end,regio\n2026-09-02,2026-09-03,EU\n")
     assert onpace(*arguments, "--incidents", folder / "wrong.csv").stderr == (

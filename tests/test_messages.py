@@ -112,8 +112,8 @@ def test_off_pace_and_then_missed() -> None:
 def test_a_level_is_wanted_from_the_first_day_on() -> None:
     """A ratio in percent, its gap in percentage points, and that it is rate: EU's own, whatever its share."""
     assert told(rule_of(PaceRule, kpi="conversion", when="pace"), "2026-11-16") == [
-        "Conversion is off track in November 2026: 49.3 % so far, 50 % wanted (−0.733 percentage points). "
-        "Rate, not mix: region EU is at 58.5 % instead of 60 % (−0.733 percentage points, all of the gap). "
+        "Conversion is off track in November 2026: 49.27 % so far, 50 % wanted (−0.733 percentage points). "
+        "Rate, not mix: region EU is at 58.53 % instead of 60 % (−0.733 percentage points, all of the gap). "
         f"{LAST} up to the same point. Since 2026-11-13 12:00 CET."
     ]
 
@@ -124,20 +124,20 @@ def test_too_little_of_the_target_is_attained() -> None:
     month = f"{LINK}1793487600000&to=1796079600000"
     first, second = told(rule, "2026-11-17")
     assert first == (
-        "Revenue in November 2026: 43.1% of the target is reached (4,650 of 10,800), less than 45 %. "
+        "Revenue in November 2026: 43.1 % of the target is reached (4,650 of 10,800), less than 45 %. "
         "4,650 EUR so far, 4,852 EUR expected by now (−201.7 EUR). "
         f"Region EU explains all of the gap (−205 EUR). {LAST} up to the same point. "
-        f"Leading: Conversion is off track: 47.8 %, 50 % wanted (link unproven). Since 2026-11-14 12:00 CET. {month}"
+        f"Leading: Conversion is off track: 47.84 %, 50 % wanted (link unproven). Since 2026-11-14 12:00 CET. {month}"
     )
-    assert second.startswith("Resolved: Revenue in November 2026: 47.1% of the target is reached (5,082 of 10,800). L")
+    assert second.startswith("Resolved: Revenue in November 2026: 47.1 % of the target is reached (5,082 of 10,800). L")
 
 
 def test_a_threshold_that_is_broken_by_the_rate_of_one_region() -> None:
     """Compared with the same weekday."""
     rule = rule_of(ThresholdRule, kpi="conversion", when="threshold", below=0.45, grain="day")
     assert told(rule, "2026-11-15") == [
-        "Conversion is at 30.8 %, below 45 %. "
-        "Rate, not mix: region EU fell from 60 % to 21.7 % (−19.2 percentage points, all of the gap). "
+        "Conversion is at 30.83 %, below 45 %. "
+        "Rate, not mix: region EU fell from 60 % to 21.67 % (−19.2 percentage points, all of the gap). "
         "Compared with the last 8 Fridays (50 %). Since 2026-11-14 00:00 CET."
     ]
 
@@ -146,10 +146,10 @@ def test_a_threshold_that_is_broken_by_the_mix_of_regions() -> None:
     """Where the visits come from, before and now, and how much each region converts."""
     rule = rule_of(ThresholdRule, kpi="conversion", when="threshold", below=0.45, grain="day")
     assert told(rule, "2026-11-15", orders=(4, 1), visits=((5, 1), (5, 9))) == [
-        "Conversion is at 31.2 %, below 45 %. Mostly mix (−21.8 percentage points; rate −6.94 percentage points): "
-        "fewer of the visits came from region EU, 12 % instead of 50 %, where it is 96.4 % "
+        "Conversion is at 31.25 %, below 45 %. Mostly mix (−21.8 percentage points; rate −6.94 percentage points): "
+        "fewer of the visits came from region EU, 12 % instead of 50 %, where it is 96.43 % "
         "(−16.3 percentage points, 57 % of the gap); "
-        "more of the visits came from region US, 88 % instead of 50 %, where it is 22.6 % "
+        "more of the visits came from region US, 88 % instead of 50 %, where it is 22.64 % "
         "(−5.48 percentage points, 19 % of the gap). "
         "Compared with the last 8 Fridays (60 %). Since 2026-11-14 00:00 CET."
     ]
@@ -171,7 +171,7 @@ def test_a_drop_against_the_day_before() -> None:
     assert told(rule, "2026-11-14 11:00") == [
         "Revenue: 222 EUR, 38 % below the 360 of the day before. "
         "Region EU explains all of the gap (−138 EUR). Compared with the day before (360 EUR). "
-        "Leading: Conversion is off track: 48.5 %, 50 % wanted (link unproven). "
+        "Leading: Conversion is off track: 48.53 %, 50 % wanted (link unproven). "
         f"Since 2026-11-14 00:00 CET. {LINK}1790463600000&to=1794610800000"
     ]
 

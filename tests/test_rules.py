@@ -10,8 +10,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from alerts_fakes import at
 
+from onpace.alerts.quantities import quantity
 from onpace.alerts.rules import attainment_verdict, is_active, no_data_verdict, pace_verdict, threshold_verdict
-from onpace.alerts.status import KpiStatus
+from onpace.alerts.status import KpiStatus, format_value
 from onpace.config.calendar import Calendar, Grain
 from onpace.config.rules import ActiveHours, AttainmentRule, NoDataRule, PaceRule, ThresholdRule
 
@@ -129,7 +130,7 @@ def test_attainment_is_compared_with_its_bound_and_not_with_what_is_expected() -
     assert [reached(attainment(above=0.9), share) for share in (0.89, 0.9, 0.91)] == [False, False, True]
     verdict = attainment_verdict(attainment(below="80%"), replace(STATUS, status="on_track"), firing=False)
     assert verdict.breached is True
-    assert verdict.reason == "40.0% of the target is reached (40,000 of 100,000), less than 80 %"
+    assert verdict.reason == "40.0 % of the target is reached (40,000 of 100,000), less than 80 %"
 
 
 def test_an_attainment_alert_ends_two_points_past_its_bound_unless_told_otherwise() -> None:
@@ -177,3 +178,14 @@ def test_the_quietest_input_decides_on_silence() -> None:
 def test_active_hours_are_local(days: str, hours: str, moment: str, active: bool) -> None:
     """In the KPI's zone; ranges of days and hours may wrap."""
     assert is_active(ActiveHours(days=days, hours=hours), at(moment), ZoneInfo("Europe/Berlin")) is active
+
+
+def test_a_ratio_is_in_percent_in_every_reason_as_it_is_in_messages() -> None:
+    """The same number, shown the same way: 13.95 %, and not 0.1395 here and 13.95 % there."""
+    low = threshold(below=0.45)
+    assert threshold_verdict(low, 0.3125, None, firing=False, unit="ratio").reason == "31.25 % is below 45 %"
+    assert threshold_verdict(low, 0.5, None, firing=False, unit="ratio").reason == "50 % is within bounds"
+    reached = replace(STATUS, actual=0.1395, target_value=0.1, attainment=1.395)
+    verdict = attainment_verdict(attainment(below="80%"), reached, firing=False, unit="ratio")
+    assert verdict.reason == "139.5 % of the target is reached (13.95 % of 10 %)"
+    assert quantity(0.1395, "ratio") == format_value(0.1395, "ratio") == "13.95 %"

@@ -8,12 +8,15 @@ from datetime import timedelta
 from pathlib import Path
 from textwrap import indent
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from alerts_fakes import Event, at, catalog_of, simple
 from test_engine import CHANNELS, HOUR, World, hourly, off_pace, sales, shop
 from why_fakes import answered, explained
 
+from onpace.alerts.explaining import Question
+from onpace.alerts.why import Asked, due_words
 from onpace.alerts.why_text import why_document, why_text
 from onpace.config.calendars import CalendarRules
 from onpace.config.catalog import Catalog
@@ -72,6 +75,15 @@ def test_a_pending_alert_says_since_when_and_until_when(november: World) -> None
         "did not fire: pending since 2026-11-12 04:00 (for 2h wanted, it fires at 2026-11-12 06:00 if that lasts): "
         "off track: 25,450 of 26,900 expected by now"
     )
+
+
+def test_a_pending_alert_does_not_announce_a_moment_that_has_passed() -> None:
+    """`for` counts in what is complete; by the clock it is later."""
+    asked = Asked("r", None, at("2026-11-12 05:00"), at("2026-11-12 05:00"), ZoneInfo("UTC"))
+    assert due_words(asked, at("2026-11-12 04:30")) == (
+        ", it fires once all up to 2026-11-12 04:30 is complete and was looked at, if that lasts"
+    )
+    assert due_words(asked, at("2026-11-12 06:00")) == ", it fires at 2026-11-12 06:00 if that lasts"
 
 
 def test_a_firing_alert_says_since_when_why_and_whom_it_told(november: World) -> None:
@@ -217,7 +229,7 @@ def test_attainment_says_how_much_is_reached() -> None:
     world = World(shop(rule), hourly("2026-09-01", "2026-12-20", sales), "2026-11-01")
     world.run("2026-11-01 12:00", "2026-11-06")
     assert answered(world, "behind", at("2026-11-05")).words == (
-        "did not fire (it ended at 2026-11-04 18:00): 13.3% of the target is reached (9,600 of 72,000); "
+        "did not fire (it ended at 2026-11-04 18:00): 13.3 % of the target is reached (9,600 of 72,000); "
         "it fires below 10 % of the target"
     )
 
@@ -251,6 +263,14 @@ def test_a_series_that_is_not_there_is_an_error(series: dict[str, str], message:
         explained(regions(threshold(by=["region"])), "low", at("2026-11-16 08:00"), series=series)
 
 
+@pytest.mark.parametrize("asked", ["", "(null)"])
+def test_a_series_without_a_value_is_named_as_it_is_shown(asked: str) -> None:
+    """`region (null)` is what the answer says, so `--series 'region=(null)'` finds it."""
+    question = Question("low", at("2026-11-16"), at("2026-11-16"), {"region": asked})
+    assert question.holds(((("region", None),), ""))
+    assert not question.holds(((("region", "EU"),), ""))
+
+
 def test_a_rule_nobody_knows_is_an_error_with_the_one_that_was_meant(november: World) -> None:
     """Also one about the time to come, and the period of a rule that has none."""
     with pytest.raises(UnknownName, match=r"unknown rule 'revenue-off-pase' \(did you mean 'revenue-off-pace'\?\)"):
@@ -268,7 +288,9 @@ def test_a_rule_that_was_never_evaluated_says_so() -> None:
     world = small(hours([100, 50]), until="")
     world.reader.clock = at("2026-11-16 08:00")
     found = explained(world, "low", at("2026-11-16 08:00"))
-    assert found.notes == ("This rule was never evaluated: no engine has run with it on this store.",)
+    assert found.notes == (
+        "Nothing of this rule is on record: no engine ran with it here, or it never had anything to judge.",
+    )
     assert found.answers[0].words == (
         "did not fire, though the rule is broken by what is known now: 50 is below 60; no engine has looked at it yet"
     )
@@ -379,6 +401,13 @@ def test_the_pipelines_own_rules_can_be_asked_about() -> None:
     assert before.words == "did not fire: nothing was amiss"
     [behind] = explained(world, "pipeline-behind", at("2026-11-16 13:00")).answers
     assert behind.words == "did not fire: the pipeline is caught up"
+
+
+def test_a_source_that_never_sent_anything_is_not_said_to_send() -> None:
+    """Nothing to be stale."""
+    world = small([])
+    [now] = explained(world, "pipeline-stale", at("2026-11-16 12:00")).answers
+    assert now.words.endswith("no event of it ever came, so that it cannot have fallen silent")
 
 
 def test_a_rule_that_is_gone_is_answered_from_what_is_stored() -> None:
