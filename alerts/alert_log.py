@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
+from onpace.alerts.cells import instant_text, labels_of, utc
 from onpace.alerts.status import Labels
 from onpace.alerts.why import Place, Step, Told
 from onpace.processors.clickhouse import ClickHouse
@@ -58,7 +59,7 @@ class ClickHouseAlertLog:
 
     def steps(self, rule: str, at: datetime) -> list[Step]:
         """The last ones up to `at` and the first after it."""
-        asked = {"rule": rule, "at": _text(at)}
+        asked = {"rule": rule, "at": instant_text(at)}
         columns = "series, period, at, before, state, value, reason"
         each = f"SELECT DISTINCT {columns} FROM alert_transitions WHERE rule = {{rule:String}} AND at"
         until = "parseDateTime64BestEffort({at:String}, 6, 'UTC')"
@@ -81,10 +82,10 @@ class ClickHouseAlertLog:
             "SELECT DISTINCT series, period, evaluated_at, before, status, reason FROM kpi_status_changes "
             "WHERE kpi = {kpi:String} AND evaluated_at <= parseDateTime64BestEffort({at:String}, 6, 'UTC') "
             f"ORDER BY evaluated_at DESC LIMIT {LAST} BY series, period",
-            {"kpi": kpi, "at": _text(at)},
+            {"kpi": kpi, "at": instant_text(at)},
         )
         return [
-            StatusChange(_series(series), period, _utc(when), *rest) for series, period, when, *rest in reversed(rows)
+            StatusChange(labels_of(series), period, utc(when), *rest) for series, period, when, *rest in reversed(rows)
         ]
 
     def last_seen(self, event_types: Sequence[str], at: datetime) -> dict[str, datetime]:
@@ -93,9 +94,9 @@ class ClickHouseAlertLog:
             "SELECT type, max(greatest(time, toDateTime64(arrival, 6, 'UTC'))) FROM events "
             "WHERE type IN {types:Array(String)} AND arrival <= parseDateTime64BestEffort({at:String}, 6, 'UTC') "
             "GROUP BY type",
-            {"types": list(event_types), "at": _text(at)},
+            {"types": list(event_types), "at": instant_text(at)},
         )
-        return {name: min(_utc(seen), at) for name, seen in rows}
+        return {name: min(utc(seen), at) for name, seen in rows}
 
 
 def label_place(labels: Mapping[str, str]) -> tuple[Labels, str]:
@@ -109,13 +110,13 @@ def _told(payload: Mapping[str, object], outcome: str, settled: datetime | None)
     labels = payload["labels"]
     assert isinstance(labels, dict)
     starts, created = (datetime.fromisoformat(str(payload[name])) for name in ("starts_at", "created_at"))
-    at = _utc(settled) if settled else None
+    at = utc(settled) if settled else None
     return Told(label_place(labels), str(payload["channel"]), str(payload["state"]), starts, created, outcome, at)
 
 
 def _step(row: Sequence[Any]) -> Step:
     series, period, at, *rest = row
-    return Step((_series(series), period), _utc(at), *rest)
+    return Step((labels_of(series), period), utc(at), *rest)
 
 
 def _chained(steps: Sequence[Step]) -> list[Step]:
@@ -130,15 +131,3 @@ def _chained(steps: Sequence[Step]) -> list[Step]:
         waiting.remove(chosen)
         found.append(chosen)
     return found
-
-
-def _series(text: str) -> Labels:
-    return tuple(json.loads(text).items())
-
-
-def _utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-
-
-def _text(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -127,7 +127,9 @@ class AlertBook:
             if verdict.breached:
                 alert = self._catch_up(rule, alert, status, look)
             keep = _NOT_KEPT if status.final else rule.keep
-            alert = self._advance(alert, verdict, hold=rule.hold, at=status.as_of, keep=keep)
+            before, alert = alert, self._advance(alert, verdict, hold=rule.hold, at=status.as_of, keep=keep)
+            if alert.state != before.state and before.evaluated_to == status.as_of:  # late events: another message
+                alert = replace(alert, corrections=alert.corrections + 1)
             if status.final and alert.state == "inactive":
                 self.alerts.pop(alert.identity, None)
             else:

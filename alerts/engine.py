@@ -37,6 +37,7 @@ from onpace.alerts.status import KpiStatus
 from onpace.alerts.telling import held_back
 from onpace.alerts.versions import TargetHistory
 from onpace.config.catalog import Catalog
+from onpace.config.errors import StoreUnavailable
 from onpace.config.kpi import Status
 from onpace.config.kpi_entities import Kpi
 
@@ -160,7 +161,8 @@ class Engine:
         alerts = self._history.alerts()
         if self._told_before is None:
             return alerts
-        return recalled(alerts, self._told_before, channels=self._channels, is_manager=self._is_manager)
+        channels = self._catalog.channels
+        return recalled(alerts, self._told_before, channels=lambda _: channels, is_manager=self._is_manager)
 
     def _recorded(self) -> TargetHistory:
         if self._targets is None:
@@ -220,31 +222,44 @@ class Engine:
         messages: list[Notification] = []
         known: dict[AlertId, Alert] = {}
         held = held_back(self._catalog, stepped.alerts.values(), lambda alert: self._may_speak(alert, found))
+        told_managers = [replace(one, heard=one.notified) for one in stepped.alerts.values() if one.state == "firing"]
+        crowded = held_back(self._catalog, told_managers, lambda alert: self._may_notify(alert, found.now))
         found = replace(found, held=Counter(rule for rule, *_ in held))
         after = dict(stepped.alerts)
         kinds = {name: rule.when for name, rule in self._catalog.rules.items()}
-        open_ = [alert for alert in after.values() if not settled(alert) and alert.identity not in held]
-        for alert in in_order(open_, kinds):
-            covered = covering(alert, after.values(), self._direct) is not None
-            in_hours = self._may_notify(alert, found.now)
-            telling = found.quiet.telling(alert, in_hours=in_hours, covered=covered)
-            for channel in self._hearing(telling):
+        for alert in in_order((alert for alert in after.values() if not settled(alert)), kinds):
+            telling = found.quiet.telling(
+                alert,
+                in_hours=self._may_notify(alert, found.now),
+                covered=alert.identity in held or covering(alert, after.values(), self._direct) is not None,
+                crowded=alert.identity in crowded,
+            )
+            for channel in self._hearing(telling, alert):
                 note = "" if self._is_manager(channel) else telling.note
                 messages.append(with_note(self._message(telling.alert, channel, found), note))
             if telling.alert != alert:
                 after[alert.identity] = known[alert.identity] = telling.alert
-        if messages:
-            self._notifier.submit(messages)
-        if known:
-            self._history.save_alerts(list(known.values()), (), found.now)
-            stepped.alerts |= known
+        self._hand_over(messages, list(known.values()), found.now)
+        stepped.alerts |= known
         return replace(found, alerts=tuple(stepped.alerts.values()))
 
-    def _hearing(self, telling: Telling) -> list[str]:
-        """The channels that are told."""
+    def _hand_over(self, messages: Sequence[Notification], told: Sequence[Alert], now: datetime) -> None:
+        try:
+            if messages:
+                self._notifier.submit(messages)
+            if told:
+                self._history.save_alerts(told, (), now)
+        except (
+            StoreUnavailable
+        ):  # who has heard by now stands in the outbox: the next evaluation begins as after a kill
+            self._book = None
+            raise
+
+    def _hearing(self, telling: Telling, alert: Alert) -> list[str]:
+        """The channels that are told; `alert` knows what they heard before."""
         if not (telling.managers or telling.people):
             return []
-        names = self._channels(telling.alert)
+        names = self._channels(alert)
         return [name for name in names if (telling.managers if self._is_manager(name) else telling.people)]
 
     def _is_manager(self, channel: str) -> bool:
@@ -259,17 +274,20 @@ class Engine:
         return rule is None or is_active(rule.active, now, self._catalog.kpi(rule.kpi).zone)
 
     def _channels(self, alert: Alert) -> tuple[str, ...]:
+        """The channels that its rule names now; of an end hear also those that were told that it fires."""
+        named = self._named(alert)
+        if alert.state == "firing" or self._told_before is None:
+            return named
+        return tuple(dict.fromkeys([*named, *channels_told(alert, self._told_before, self._catalog.channels)]))
+
+    def _named(self, alert: Alert) -> tuple[str, ...]:
         if alert.rule not in PIPELINE_RULES:
             rule = self._catalog.rules.get(alert.rule)
-            return rule.notify if rule else self._once_told(alert)
+            return rule.notify if rule else ()
         silent = {event for _, event in alert.series}  # none: the whole pipeline is behind
         rules = self._catalog.rules.values()
         fed = [rule for rule in rules if silent <= set(self._catalog.event_types(self._catalog.kpi(rule.kpi)))]
         return tuple(dict.fromkeys(channel for rule in fed for channel in rule.notify))
-
-    def _once_told(self, alert: Alert) -> tuple[str, ...]:
-        """The channels that were told of an alert whose rule has left the KPI files."""
-        return channels_told(alert, self._told_before, self._catalog.channels) if self._told_before else ()
 
     def _direct(self, alert: Alert) -> frozenset[str]:
         return frozenset(name for name in self._channels(alert) if not self._is_manager(name))

@@ -60,10 +60,12 @@ class Evidence:
 
     def about(self, alert: Alert, evaluation: Evaluation) -> Mapping[str, str]:
         """Annotations: `segments` and `dashboard`, as far as there is something to say. Never raises."""
-        found = {
-            "segments": self._segments(alert, evaluation),
-            "dashboard": dashboard_of(self._catalog, alert, evaluation, self._dashboard_url),
-        }
+        found: dict[str, str] = {}
+        try:
+            found["dashboard"] = dashboard_of(self._catalog, alert, evaluation, self._dashboard_url)
+            found["segments"] = self._segments(alert, evaluation)
+        except Exception:  # a mistake in here must not keep the message from anybody
+            log.exception("no evidence for a message", rule=alert.rule, kpi=alert.kpi)
         return {name: text for name, text in found.items() if text}
 
     def _segments(self, alert: Alert, evaluation: Evaluation) -> str:

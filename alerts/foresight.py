@@ -10,6 +10,7 @@ from onpace.alerts.judgement import Judgement
 from onpace.alerts.reading import Span
 from onpace.alerts.seasonal_shape import SeasonalShape
 from onpace.alerts.status import KpiStatus, Labels, Wanted, finite
+from onpace.config.calendar import Grain
 from onpace.config.catalog import Catalog
 from onpace.config.kpi import Target
 from onpace.config.kpi_entities import Kpi
@@ -22,7 +23,9 @@ StatusKey = tuple[str, Labels, str]
 Outcome = Callable[[StatusKey], KpiStatus | None]
 """The latest status of a KPI, series and period, if any."""
 
-_Asked = tuple[datetime | None, float | None, Wanted]
+_Asked = tuple[str, datetime | None, float | None, Wanted]
+_Place = tuple[str, Labels, Grain]
+"""Of a target only one period runs at a time."""
 
 
 class Foresight:
@@ -34,7 +37,7 @@ class Foresight:
         self._forecaster = forecaster or SeasonalShape()
         rules = catalog.rules.values()
         self._ruled = {rule.kpi for rule in rules if isinstance(rule, PaceRule | AttainmentRule | ForecastRule)}
-        self._kept: dict[StatusKey, tuple[_Asked, Forecast]] = {}
+        self._kept: dict[_Place, tuple[_Asked, Forecast]] = {}
 
     def wants(self, kpi: Kpi, target: Target) -> bool:
         """Whether the target is forecast."""
@@ -50,8 +53,9 @@ class Foresight:
         if judgement.ended or status.as_of >= status.period_end or status.status == "no_data":
             return None
         wanted = Wanted.of(judgement.resolved(values).target, judgement.kpi.direction)
-        asked = status.as_of, status.actual, wanted
-        kept = self._kept.get(status.key)
+        asked = status.period, status.as_of, status.actual, wanted
+        place = status.kpi, status.series, status.grain
+        kept = self._kept.get(place)
         if kept is None or kept[0] != asked:
             case = Case(
                 as_of=status.as_of,
@@ -61,7 +65,7 @@ class Foresight:
                 adds_up=judgement.is_total,
                 past=_past(judgement, values, outcome),
             )
-            kept = self._kept[status.key] = asked, self._forecaster.forecast(case)
+            kept = self._kept[place] = asked, self._forecaster.forecast(case)
         return kept[1]
 
 

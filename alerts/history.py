@@ -8,10 +8,11 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from onpace.alerts.cells import cell, labels_of
 from onpace.alerts.evaluation import Transition
 from onpace.alerts.notifications import Notification
 from onpace.alerts.states import Alert
-from onpace.alerts.status import KpiStatus, Labels
+from onpace.alerts.status import KpiStatus
 from onpace.alerts.versions import TargetVersion
 from onpace.config.calendar import Grain
 from onpace.config.kpi import Status
@@ -83,15 +84,6 @@ _OUTBOX = ("key", "channel", "payload", "created_at", "delivered_at", "outcome",
 _TRANSITION = ("rule", "kpi", "series", "period", "severity", "at", "before", "state", "value", "reason", "inputs")
 
 
-def _cell(value: Any) -> Any:
-    # exactly as ClickHouse's toJSONString(map(…)) writes it, for views join on it
-    return json.dumps(dict(value), separators=(",", ":"), ensure_ascii=False) if isinstance(value, tuple) else value
-
-
-def _series(text: str) -> Labels:
-    return tuple(json.loads(text).items())
-
-
 class ClickHouseHistory:
     """A StatusStore in ClickHouse tables (migrations 0002 and 0005)."""
 
@@ -101,20 +93,20 @@ class ClickHouseHistory:
     def statuses(self) -> list[KpiStatus]:
         """The latest status of every target and period."""
         rows = self._store.query_dicts(f"SELECT {', '.join(_STATUS)} FROM kpi_status FINAL ORDER BY evaluated_at")
-        return [KpiStatus(**{**row, "series": _series(row["series"]), "grain": Grain(row["grain"])}) for row in rows]
+        return [KpiStatus(**{**row, "series": labels_of(row["series"]), "grain": Grain(row["grain"])}) for row in rows]
 
     def alerts(self) -> list[Alert]:
         """The latest state of every alert."""
         rows = self._store.query_dicts(
             f"SELECT {', '.join(_ALERT)} FROM alerts FINAL ORDER BY rule, kpi, series, period"
         )
-        return [Alert(**{**row, "series": _series(row["series"]), "prior": _series(row["prior"])}) for row in rows]
+        return [Alert(**{**row, "series": labels_of(row["series"]), "prior": labels_of(row["prior"])}) for row in rows]
 
     def save_statuses(self, statuses: Sequence[KpiStatus], before: Sequence[Status | None]) -> None:
         """Keep these statuses and record the changes."""
-        rows = [[_cell(getattr(status, name)) for name in _STATUS] for status in statuses]
+        rows = [[cell(getattr(status, name)) for name in _STATUS] for status in statuses]
         changes = [
-            [*(_cell(getattr(status, name)) for name in _CHANGE), old or ""]
+            [*(cell(getattr(status, name)) for name in _CHANGE), old or ""]
             for status, old in zip(statuses, before, strict=True)
             if status.status != old
         ]
@@ -124,18 +116,22 @@ class ClickHouseHistory:
     def save_alerts(self, alerts: Sequence[Alert], transitions: Sequence[Transition], now: datetime) -> None:
         """Keep these alerts and record the transitions."""
         self._store.insert("alert_transitions", _TRANSITION, [_transition_row(one) for one in transitions])
-        rows = [[*(_cell(getattr(alert, name)) for name in _ALERT), now] for alert in alerts]
+        rows = [[*(cell(getattr(alert, name)) for name in _ALERT), now] for alert in alerts]
         self._store.insert("alerts", [*_ALERT, "updated_at"], rows)
 
     def targets(self) -> list[TargetVersion]:
         """Every version of every target."""
         rows = self._store.query_dicts(f"SELECT {', '.join(_VERSION)} FROM target_versions FINAL ORDER BY first_seen")
-        return [TargetVersion(**{**row, "series": _series(row["series"])}) for row in rows]
+        return [TargetVersion(**{**row, "series": labels_of(row["series"])}) for row in rows]
 
     def save_targets(self, versions: Sequence[TargetVersion]) -> None:
         """Keep these for good."""
-        rows = [[_cell(getattr(version, name)) for name in _VERSION] for version in versions]
+        rows = [[cell(getattr(version, name)) for name in _VERSION] for version in versions]
         self._store.insert("target_versions", _VERSION, rows)
+
+
+KEYS = 1000
+"""So many are asked for at once: they are part of the query's address, which may not be longer than a megabyte."""
 
 
 class ClickHouseOutbox:
@@ -151,13 +147,16 @@ class ClickHouseOutbox:
 
     def known(self, keys: Collection[str]) -> dict[tuple[str, str], bool]:
         """By channel and key."""
-        if not keys:
-            return {}
-        rows = self._store.query(
-            "SELECT channel, key, max(settled) FROM notifications WHERE key IN {keys:Array(String)}"
-            " GROUP BY channel, key",
-            {"keys": list(keys)},
-        )
+        asked = sorted(keys)
+        rows = [
+            row
+            for first in range(0, len(asked), KEYS)
+            for row in self._store.query(
+                "SELECT channel, key, max(settled) FROM notifications WHERE key IN {keys:Array(String)}"
+                " GROUP BY channel, key",
+                {"keys": asked[first : first + KEYS]},
+            )
+        ]
         return {(channel, key): bool(settled) for channel, key, settled in rows}
 
     def firing(self, channel: str) -> list[Notification]:
@@ -185,5 +184,5 @@ def _outbox_row(one: Notification, at: datetime | None, outcome: str) -> list[An
 
 def _transition_row(one: Transition) -> list[Any]:
     alert = one.alert
-    known = [alert.rule, alert.kpi, _cell(alert.series), alert.period, alert.severity]
+    known = [alert.rule, alert.kpi, cell(alert.series), alert.period, alert.severity]
     return [*known, one.at, one.before, alert.state, alert.value, alert.reason, json.dumps(dict(one.inputs))]

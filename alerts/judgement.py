@@ -68,19 +68,26 @@ def _periods(target: Target, first: Period, last: Period) -> Iterator[Period]:
 
 
 def due_periods(
-    kpi: Kpi, *, first_event: datetime | None, now: datetime, recorded: TargetHistory | None = None
+    kpi: Kpi,
+    *,
+    first_event: datetime | None,
+    now: datetime,
+    recorded: TargetHistory | None = None,
+    since: Mapping[tuple[Labels, Grain], datetime] = {},
 ) -> list[Due]:
     """Every target of the KPI in every period from that of its first event (without one: from now) to that of `now`.
 
     In order of period within a target; the last one of an `every` target is the current period. A period that has
-    ended has the target that was in force then, as far as that is `recorded`.
+    ended has the target that was in force then, as far as that is `recorded`. `since` is an instant, for some dimension
+    values and lengths of period, in the first one that is wanted.
     """
     recorded = recorded or TargetHistory()
     due: dict[tuple[Labels, Period], Due] = {}
     for target in [*kpi.targets, *recorded.ever(kpi.name)]:
         series = target_series(target)
         last = period_containing(target.grain, now, kpi.calendar)
-        first = period_containing(target.grain, min(first_event or now, now), kpi.calendar)
+        begun = min(first_event or now, now)
+        first = period_containing(target.grain, max(begun, since.get((series, target.grain), begun)), kpi.calendar)
         for period in _periods(target, first, last):
             if (series, period) in due:
                 continue

@@ -26,6 +26,8 @@ StatusKey = tuple[str, Labels, str]
 
 LOOK_AGAIN = timedelta(minutes=1)
 """So often what was read up to the same W is read again at least, for late events."""
+LET_GO = timedelta(days=2)
+"""What was read of the past for a period that nobody has looked at for so long is forgotten."""
 RECHECKED = 2
 """So many of the newest final periods of a target are read again, once an hour, for late events."""
 
@@ -54,12 +56,13 @@ class PastValues:
     def __init__(self, look_again: timedelta = LOOK_AGAIN) -> None:
         """`look_again`: how long what was read up to the same W is not read anew."""
         self._look_again = look_again
-        self._kept: dict[StatusKey, tuple[_Past, dict[Span, float | None]]] = {}
+        self._kept: dict[StatusKey, tuple[_Past, dict[Span, float | None], datetime]] = {}
+        self._let_go_at: datetime | None = None
         self._recent: dict[tuple[str, Labels], dict[Span, tuple[datetime, float | None]]] = {}
 
     def recall(self, judgement: Judgement) -> dict[Span, float | None]:
         """The values of the judgement's past spans, if they were kept; else none."""
-        past, values = self._kept.get(_place(judgement), (None, {}))
+        past, values, _ = self._kept.get(_place(judgement), (None, {}, None))
         return values if past == _Past.of(judgement) else {}
 
     def recent(self, judgement: Judgement) -> dict[Span, float | None]:
@@ -76,7 +79,14 @@ class PastValues:
     def keep(self, judgement: Judgement, values: Mapping[Span, float | None]) -> None:
         """Keep the values of the judgement's past spans, instead of those kept before."""
         if spans := judgement.past_spans():
-            self._kept[_place(judgement)] = _Past.of(judgement), {span: values.get(span) for span in spans}
+            found = {span: values.get(span) for span in spans}
+            self._kept[_place(judgement)] = _Past.of(judgement), found, judgement.now
+
+    def let_go(self, now: datetime) -> None:
+        """Forget, once in a while, what was kept for periods that are long over."""
+        if self._let_go_at is None or abs(now - self._let_go_at) >= LET_GO:
+            self._kept = {place: one for place, one in self._kept.items() if abs(now - one[2]) < LET_GO}
+            self._let_go_at = now
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,26 @@ def _read_values(
         known[place].update(read)
     for judgement in judgements:
         past.keep(judgement, known[judgement.kpi.name, judgement.due.series])
+        past.let_go(judgement.now)
     return [known[judgement.kpi.name, judgement.due.series] for judgement in judgements]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """Since when a KPI's periods have to be looked at: those before are final, however many years there are."""
+
+    first_event: datetime | None
+    now: datetime
+    since: Mapping[tuple[Labels, Grain], datetime]
+
+    @classmethod
+    def of(cls, kpi: Kpi, looked_at: Iterable[Due], first_event: datetime | None, now: datetime) -> _Open:
+        """From the earliest that is looked at, by dimension values and length of period."""
+        since: dict[tuple[Labels, Grain], datetime] = {}
+        for one in looked_at:
+            place, start = (one.series, one.period.grain), one.period.bounds(kpi.calendar)[0]
+            since[place] = min(since.get(place, start), start)
+        return cls(first_event, now, since)
 
 
 class StatusBoard:
@@ -147,6 +176,7 @@ class StatusBoard:
         self._ended: dict[StatusKey, KpiStatus] = {}
         self._forecasts: dict[str, dict[StatusKey, Forecast]] = {}
         self._rechecked: dict[str, datetime] = {}
+        self._open: dict[str, _Open] = {}
         self.learn(known)
 
     def learn(self, statuses: Iterable[KpiStatus]) -> None:
@@ -156,6 +186,11 @@ class StatusBoard:
             if before is None or status.final or not before.final:
                 self._known[status.key] = status
                 self._of_kpi.setdefault(status.kpi, {})[status.key] = status
+        self._ended = {key: one for key, one in self._ended.items() if not self._is_final(key)}
+
+    def _is_final(self, key: StatusKey) -> bool:
+        known = self._known.get(key)
+        return known is not None and known.final
 
     def known(self, key: StatusKey) -> KpiStatus | None:
         """The latest status there, if any."""
@@ -201,7 +236,7 @@ class StatusBoard:
         """The status of each with the forecast of its end, if there is to be one; in one query per KPI and slice."""
         values = _read_values(self._reader, judgements, self._past)
         statuses = [judgement.status(one) for judgement, one in zip(judgements, values, strict=True)]
-        self._ended |= {status.key: status for status in statuses if status.final}
+        self._ended |= {one.key: one for one in statuses if one.final and not self._is_final(one.key)}
         return [
             (status, self._foresight.forecast(judgement, status, one, self._outcome))
             for judgement, status, one in zip(judgements, statuses, values, strict=True)
@@ -235,7 +270,9 @@ class StatusBoard:
         due: list[Due] = []
         finals: list[Due] = []
         places: Counter[tuple[Labels, Grain]] = Counter()
-        periods = due_periods(kpi, first_event=progress.first_event, now=now, recorded=self._recorded)
+        before = self._open.get(kpi.name)
+        since = before.since if before and before.first_event == progress.first_event and before.now <= now else {}
+        periods = due_periods(kpi, first_event=progress.first_event, now=now, recorded=self._recorded, since=since)
         for one in reversed(periods):
             status = self.known(_key(kpi, one))
             if status is None or not status.final:
@@ -243,6 +280,8 @@ class StatusBoard:
             elif not progress.stale and places[place := (one.series, one.period.grain)] < RECHECKED:
                 places[place] += 1
                 finals.append(_as_judged(one, status))
+        if not progress.stale:
+            self._open[kpi.name] = _Open.of(kpi, [*due, *finals], progress.first_event, now)
         return due[::-1], finals[::-1]
 
     def _frozen(self, kpi: Kpi, due: Due, progress: Progress, now: datetime) -> KpiStatus:

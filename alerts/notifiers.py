@@ -81,6 +81,9 @@ class _Line:
         except DeliveryFailed as exc:
             outcome = "rejected" if exc.final else "failed"
             log.warning("notification not delivered", channel=self._name, outcome=outcome, error=str(exc))
+        except Exception as exc:  # whatever it is, the channel goes on; the text may hold a secret
+            outcome = "failed"
+            log.error("notification not delivered", channel=self._name, outcome=outcome, error=type(exc).__name__)
         self._dispatcher.count(self._name, outcome)
         return outcome
 
@@ -106,12 +109,14 @@ class Dispatcher:
         self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
         self._taken: set[tuple[str, str]] = set()
         self._started = False
+        self._handing_over = threading.Lock()
+        """Held while messages go to the lines, so that none goes to one that another is taking the place of."""
         self._expect()
 
     def start(self) -> None:
         """Take up what the last run left in the outbox, and start delivering. Raises StoreUnavailable."""
         waiting = self._outbox.waiting()
-        self._recall()
+        self._recall(self._lines)
         self._started = True
         for line in self._lines.values():
             line.thread.start()
@@ -119,29 +124,33 @@ class Dispatcher:
 
     def serve(self, senders: Mapping[str, Sender]) -> None:
         """Deliver through these from now on. What waits for the old ones goes to the new. Raises StoreUnavailable."""
-        waiting = self._outbox.waiting() if self._started else []
-        for line in self._lines.values():
-            line.end()
-        self._lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
-        self._expect()
-        if self._started:
-            self._recall()
+        with self._handing_over:
+            waiting = self._outbox.waiting() if self._started else []
+            lines = {name: _Line(name, sender, self) for name, sender in senders.items()}
+            if self._started:
+                self._recall(lines)
             for line in self._lines.values():
-                line.thread.start()
-            self._enqueue(waiting)
+                line.end()
+            self._lines = lines
+            self._expect()
+            if self._started:
+                for line in lines.values():
+                    line.thread.start()
+                self._enqueue(waiting)
 
     def submit(self, notifications: Sequence[Notification]) -> None:
         """Keep these, then deliver them. The same again is ignored, also what an engine that was killed has delivered.
 
         Raises StoreUnavailable, and then none is taken.
         """
-        fresh = [one for one in notifications if (one.channel, one.key) not in self._taken]
-        known = self._outbox.known([one.key for one in fresh])
-        fresh = [one for one in fresh if not known.get((one.channel, one.key))]
-        now = self.clock()
-        fresh = [replace(one, created_at=now) for one in fresh]
-        self._outbox.put(fresh)
-        self._enqueue(fresh)
+        with self._handing_over:
+            fresh = [one for one in notifications if (one.channel, one.key) not in self._taken]
+            known = self._outbox.known([one.key for one in fresh])
+            fresh = [one for one in fresh if not known.get((one.channel, one.key))]
+            now = self.clock()
+            fresh = [replace(one, created_at=now) for one in fresh]
+            self._outbox.put(fresh)
+            self._enqueue(fresh)
 
     def told(self, keys: Collection[str]) -> Collection[tuple[str, str]]:
         """Which messages of these keys were ever taken, by any engine: channel and key. Raises StoreUnavailable."""
@@ -189,9 +198,9 @@ class Dispatcher:
         if self._metrics:
             self._metrics.expect(self._lines)
 
-    def _recall(self) -> None:
+    def _recall(self, lines: Mapping[str, _Line]) -> None:
         """What channels that forget were told before this process began."""
-        for name, line in self._lines.items():
+        for name, line in lines.items():
             if line.sender.forgets:
                 line.told = Told(self._outbox.firing(name))
 

@@ -44,15 +44,23 @@ def recalled(
             alert,
             notified=told(alert).notified if alert.identity in managers else alert.notified,
             heard=told(alert).notified if alert.identity in people else alert.heard,
+            heard_fired_at=_fired(alert) if alert.identity in people else alert.heard_fired_at,
         )
         for alert in alerts
     ]
 
 
 def channels_told(alert: Alert, told_before: ToldBefore, channels: Iterable[str]) -> tuple[str, ...]:
-    """Those of `channels` that were told that it fires."""
-    if alert.fired_at is None:
-        return ()
-    fired = replace(alert, state="firing")
-    keys = {(channel, message_key(fired, channel, _NEVER)) for channel in channels}
+    """Those of `channels` that were told that it fires: this time, or the last time that people heard of."""
+    moments = {alert.fired_at, alert.heard_fired_at} - {None}
+    fired = [
+        replace(alert, state="firing", fired_at=at, corrections=count)
+        for at in moments
+        for count in range(alert.corrections + 1)
+    ]
+    keys = {(channel, message_key(one, channel, _NEVER)) for channel in channels for one in fired}
     return tuple(sorted(channel for channel, _ in keys & set(told_before([key for _, key in keys]))))
+
+
+def _fired(alert: Alert) -> datetime | None:
+    return alert.fired_at if alert.state == "firing" else None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from onpace.alerts.cells import instant_text, labels_of, utc
 from onpace.alerts.report_text import Fired, Standing
-from onpace.alerts.status import Labels
 from onpace.processors.clickhouse import ClickHouse
 
 __all__ = ["ClickHouseReportLog", "ReportLog", "ReportRow"]
@@ -90,10 +90,10 @@ class ClickHouseReportLog:
         rows = self._store.query(
             "SELECT DISTINCT rule, kpi, series, period, at FROM alert_transitions WHERE state = 'firing' "
             "AND at >= parseDateTime64BestEffort({since:String}, 6, 'UTC') ORDER BY at, rule, series, period",
-            {"since": since.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")},
+            {"since": instant_text(since)},
         )
         return [
-            Fired(rule, kpi, _series(series), period, _utc(at), still=False) for rule, kpi, series, period, at in rows
+            Fired(rule, kpi, labels_of(series), period, utc(at), still=False) for rule, kpi, series, period, at in rows
         ]
 
 
@@ -101,12 +101,4 @@ def _row(cells: Sequence[Any]) -> ReportRow:
     report, schedule, due, outcome, made_at, statuses, told = cells
     said = {kpi: (word, period) for kpi, (word, period) in json.loads(statuses).items()}
     named = tuple((rule, kpi, series, period, at) for rule, kpi, series, period, at in json.loads(told))
-    return ReportRow(report, schedule, _utc(due), outcome, _utc(made_at), said, named)
-
-
-def _series(text: str) -> Labels:
-    return tuple(json.loads(text).items())
-
-
-def _utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    return ReportRow(report, schedule, utc(due), outcome, utc(made_at), said, named)

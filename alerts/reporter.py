@@ -22,6 +22,7 @@ from onpace.alerts.report_times import due_before, report_calendar, shown_period
 from onpace.alerts.scorecard import Scorecard, Selection
 from onpace.alerts.scorecard_reading import ScorecardReader
 from onpace.config.catalog import Catalog
+from onpace.config.errors import StoreUnavailable
 from onpace.config.kpi_entities import Kpi
 from onpace.config.scorecard_reports import ScorecardReport
 
@@ -56,9 +57,17 @@ class Reporter:
         self._last: dict[str, ReportRow] = {}
 
     def send_due(self, found: Evaluation) -> None:
-        """Send what has become due by the evaluation, and was not sent. Safe to repeat. Raises StoreUnavailable."""
+        """Send what has become due by the evaluation, and was not sent. Safe to repeat. Raises StoreUnavailable.
+
+        Whatever else is wrong with one report is logged: neither the others nor the engine end with it.
+        """
         for plan in self._catalog.reports.values():
-            self._look(plan, found)
+            try:
+                self._look(plan, found)
+            except StoreUnavailable:
+                raise
+            except Exception:
+                log.exception("report not made", report=plan.name)
 
     def write(self, plan: ScorecardReport, found: Evaluation) -> ReportText:
         """What the report would say now."""

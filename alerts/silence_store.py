@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
-from typing import Any, Protocol
+from datetime import datetime
+from typing import Protocol
 
+from onpace.alerts.cells import cell, instant_text, labels_of
 from onpace.alerts.history import ClickHouseHistory
 from onpace.alerts.silences import Acknowledgement
 from onpace.alerts.states import Alert
@@ -59,7 +59,7 @@ class ClickHouseSilences:
 
     def current(self, now: datetime, held: Collection[str]) -> list[Silence]:
         """Silences that are not over, and the given ones; the first part is a look at the end of a sorted table."""
-        found = self._silences("until > {now:DateTime64(6, 'UTC')} AND ended_at IS NULL", {"now": _utc(now)})
+        found = self._silences("until > {now:DateTime64(6, 'UTC')} AND ended_at IS NULL", {"now": instant_text(now)})
         if missing := sorted(set(held) - {one.id for one in found}):
             found += self._silences("id IN {ids:Array(String)}", {"ids": missing})
         return found
@@ -69,9 +69,9 @@ class ClickHouseSilences:
         rows = self._store.query_dicts(
             f"SELECT {', '.join(_ACKNOWLEDGEMENT)} FROM acknowledgements FINAL "
             "WHERE fired_at >= {since:DateTime64(6, 'UTC')} ORDER BY at, rule, kpi, series, period",
-            {"since": _utc(since)},
+            {"since": instant_text(since)},
         )
-        return [Acknowledgement(**{**row, "series": tuple(json.loads(row["series"]).items())}) for row in rows]
+        return [Acknowledgement(**{**row, "series": labels_of(row["series"])}) for row in rows]
 
     def all(self) -> list[Silence]:
         """Every silence that was ever added."""
@@ -85,7 +85,7 @@ class ClickHouseSilences:
 
     def acknowledge(self, acknowledgements: Sequence[Acknowledgement]) -> None:
         """Keep these."""
-        rows = [[_cell(getattr(one, name)) for name in _ACKNOWLEDGEMENT] for one in acknowledgements]
+        rows = [[cell(getattr(one, name)) for name in _ACKNOWLEDGEMENT] for one in acknowledgements]
         self._store.insert("acknowledgements", _ACKNOWLEDGEMENT, rows)
 
     def firing(self) -> list[Alert]:
@@ -97,12 +97,3 @@ class ClickHouseSilences:
             f"SELECT {', '.join(_SILENCE)} FROM silences FINAL WHERE {condition} ORDER BY until, id", parameters
         )
         return [Silence(**{**row, "matchers": Matchers.model_validate_json(row["matchers"])}) for row in rows]
-
-
-def _cell(value: Any) -> Any:
-    # as `alerts` has it
-    return json.dumps(dict(value), separators=(",", ":"), ensure_ascii=False) if isinstance(value, tuple) else value
-
-
-def _utc(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal
 
 from onpace.alerts.states import Alert, AlertId, told, untold
@@ -95,15 +95,16 @@ class Quiet:
             return "silenced"
         return "acknowledged" if self.acknowledgement(alert) else ""
 
-    def telling(self, alert: Alert, *, in_hours: bool, covered: bool = False) -> Telling:
+    def telling(self, alert: Alert, *, in_hours: bool, covered: bool = False, crowded: bool = False) -> Telling:
         """Who is told now. `in_hours`: within the rule's active hours, which hold back what fires and not what ends.
-        `covered`: people were told of it by another alert."""
+        `covered`: people were told of another alert in its place, of the same period or of worse series of the rule;
+        `crowded`: Alertmanagers were told of as many series as they are to be."""
         fires = alert.state == "firing"
         allowed = in_hours or not fires
-        managers = allowed and untold(alert)
+        managers = allowed and not crowded and untold(alert)
         if managers:
             alert = told(alert)
-        for_people = replace(alert, notified=alert.heard)
+        for_people = replace(alert, notified="resolved" if self._fires_anew(alert) else alert.heard)
         if not untold(for_people):
             return Telling(_released(alert), managers, people=False)
         if silence := self.silencing(alert):
@@ -113,11 +114,19 @@ class Quiet:
         known = self.acknowledgement(alert)
         notes = [self._ended(alert), f"acknowledged by {known.by}{_reason(known.why)}" if known else ""]
         return Telling(
-            replace(_released(alert), heard=told(for_people).notified),
+            replace(
+                _released(alert), heard=told(for_people).notified, heard_fired_at=alert.fired_at if fires else None
+            ),
             managers,
             people=not (fires and known),
             note="; ".join(note for note in notes if note),
         )
+
+    def _fires_anew(self, alert: Alert) -> bool:
+        """Whether the firing that people heard of was acknowledged, and this is another one: its end was held back."""
+        if alert.state != "firing" or alert.heard != "firing" or alert.heard_fired_at in (None, alert.fired_at):
+            return False
+        return (alert.identity, alert.heard_fired_at) in self.acknowledged
 
     def _ended(self, alert: Alert) -> str:
         """Why the silence that held it back does no longer, and what it held back."""
@@ -143,19 +152,20 @@ class Quiet:
 
 def settled(alert: Alert) -> bool:
     """Whether everybody knows where it stands, so that there is nothing to say of it."""
-    return alert.notified == alert.heard and not alert.held_by and not untold(alert)
+    again = alert.heard == "firing" and alert.heard_fired_at not in (None, alert.fired_at)
+    return alert.notified == alert.heard and not again and not alert.held_by and not untold(alert)
 
 
 def unsettled(alerts: Iterable[Alert]) -> tuple[Collection[str], datetime | None]:
     """What has to be looked up for these: the silences that held one back, and since when acknowledgements matter."""
     open_ = [alert for alert in alerts if alert.state == "firing" or alert.heard == "firing" or alert.held_by]
-    fired = [alert.fired_at for alert in open_ if alert.fired_at]
+    fired = [at for alert in open_ for at in (alert.fired_at, alert.heard_fired_at) if at]
     return {alert.held_by for alert in open_ if alert.held_by}, min(fired, default=None)
 
 
 def moment_words(at: datetime) -> str:
     """`2026-11-24 18:00 UTC`."""
-    return f"{at:%Y-%m-%d %H:%M} UTC"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _matches(silence: Silence, alert: Alert) -> bool:

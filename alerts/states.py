@@ -34,7 +34,7 @@ GONE = "its rule, KPI or target is gone from the KPI files"
 Outcome = Literal["met", "missed"]
 AlertState = Literal["inactive", "pending", "firing", "resolved", "met", "missed"]
 Notified = Literal["", "firing", "resolved", "met", "missed"]
-"""`covered`: it fires, and another alert is told in its place; only Alertmanager knows."""
+"""The last state that was told; '' is none."""
 AlertId = tuple[str, str, Labels, str]
 
 
@@ -46,7 +46,7 @@ class Alert:
     kpi: str
     series: Labels = ()
     period: str = ""
-    """The period of a pace or attainment alert; '' for the rest."""
+    """The period of a pace, attainment or forecast alert; '' for the rest."""
     severity: str = "ticket"
     state: AlertState = "inactive"
     active_since: datetime | None = None
@@ -62,6 +62,8 @@ class Alert:
     """The last state that Alertmanagers were told about, for which there is no silence here."""
     heard: Notified = ""
     """The last state that direct channels were told about, or would have been but for an acknowledgement."""
+    heard_fired_at: datetime | None = None
+    """When the firing began that direct channels heard of, until they hear of its end: it may fire anew by then."""
     held_by: str = ""
     """The silence that holds its message back."""
     held_words: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed
@@ -163,6 +164,8 @@ class AlertPart:
         """The election after which another engine took over, although this one had won it."""
         self._shown: Evaluation | None = None
         self.standing_by = True
+        self._changing = threading.Lock()
+        """Held while another engine takes the place of `engine`: a catalog may come while this process is elected."""
         self.changed = asyncio.Event()
         """Set when there is something to evaluate at once."""
         self.catalog = catalog
@@ -187,21 +190,23 @@ class AlertPart:
 
     def _take_over(self) -> None:
         """Go on where the last engine stopped: what is known of the past is in the store."""
-        self._terms.begin(now())
-        self.reader, self.engine = self._new_engine()
-        self.dispatcher.start()
-        self.standing_by = False
-        self._metrics.leader.set(1)
+        with self._changing:
+            self._terms.begin(now())
+            self.reader, self.engine = self._new_engine()
+            self.dispatcher.start()
+            self.standing_by = False
+            self._metrics.leader.set(1)
 
     def stand_by(self) -> None:
         """Notify nobody and expose nothing of the KPIs. What was not delivered stays in the outbox."""
-        if self.standing_by:
-            return
-        self.dispatcher.stop(1.0)
-        self.dispatcher = self._new_dispatcher()
-        self.reader, self.engine = self._new_engine()
-        self.standing_by = True
-        self._metrics.leader.set(0)
+        with self._changing:
+            if self.standing_by:
+                return
+            self.dispatcher.stop(1.0)
+            self.dispatcher = self._new_dispatcher()
+            self.reader, self.engine = self._new_engine()
+            self.standing_by = True
+            self._metrics.leader.set(0)
 
     def shown(self) -> Evaluation | None:
         """The latest evaluation; on a stand-by what it would find, seconds old at most. Raises StoreUnavailable."""
@@ -214,11 +219,12 @@ class AlertPart:
 
     def adopt(self, catalog: Catalog) -> None:
         """Judge other KPIs and rules from the next evaluation on. Raises StoreUnavailable, and may then be repeated."""
-        if catalog.channels != self.catalog.channels:
-            self.dispatcher.serve(self._senders(catalog))
-        self.catalog = catalog
-        self._shown = None
-        self.reader, self.engine = self._new_engine()
+        with self._changing:
+            if catalog.channels != self.catalog.channels:
+                self.dispatcher.serve(self._senders(catalog))
+            self.catalog = catalog
+            self._shown = None
+            self.reader, self.engine = self._new_engine()
 
     def _senders(self, catalog: Catalog) -> dict[str, Sender]:
         return senders_for(catalog.channels.values(), private_webhooks=self._settings.private_webhooks)

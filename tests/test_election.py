@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,14 @@ from prometheus_client import CollectorRegistry
 from stacks import Running, Server, free_port, output, until
 from watchdogs import Receiver
 
+from onpace.alerts.engine import Engine
 from onpace.alerts.terms import Terms
 from onpace.config.loader import load_catalog
 from onpace.config.settings import Settings
 from onpace.deploy.stores import prepare_store
 from onpace.deploy.wiring import AlertPart
 from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.reader import Reader
 
 FILE = """version: 1
 events:
@@ -88,6 +92,27 @@ def test_who_slept_through_an_election_does_not_evaluate(part: Callable[[], Aler
     assert [term for (term,) in store.query("SELECT term FROM engine_terms ORDER BY term")] == [1, 2, 3]
     second.stand_by()
     first.stand_by()
+
+
+def test_a_catalog_that_comes_while_it_is_elected_is_the_one_that_counts(part: Callable[[], AlertPart]) -> None:
+    """It takes over with the old one in another thread, and must not put that back."""
+    engine = part()
+    fewer = replace(engine.catalog, rules={})
+    adopting = threading.Thread(target=engine.adopt, args=(fewer,))
+    make = engine._new_engine
+
+    def slow() -> tuple[Reader, Engine]:
+        made = make()
+        if not adopting.ident:
+            adopting.start()
+            adopting.join(0.3)
+        return made
+
+    engine._new_engine = slow  # type: ignore[method-assign]
+    engine.turn(1)
+    adopting.join()
+    assert engine.engine._catalog is engine.catalog is fewer
+    engine.stand_by()
 
 
 def test_of_two_equal_terms_one_holds(store: ClickHouse) -> None:

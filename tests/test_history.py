@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from alerts_fakes import MemoryHistory, at
@@ -111,3 +113,21 @@ def test_what_a_channel_was_last_told_to_fire_comes_back(outbox: Outbox) -> None
     outbox.settle(refused, "rejected", NOW)
     outbox.put([replace(ended, created_at=NOW + timedelta(seconds=1))])
     assert outbox.firing("am") == [fires]
+
+
+def test_any_number_of_keys_is_asked_for_in_addresses_that_a_server_takes(store: ClickHouse) -> None:
+    """After a start with 10,000 firing series nobody knows yet which of them were told."""
+    outbox, asked = ClickHouseOutbox(store), []
+    first = message("a")
+    outbox.put([first])
+    query = store.query
+
+    def counted(sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+        asked.append(len(str(parameters)))
+        return query(sql, parameters)
+
+    store.query = counted  # type: ignore[method-assign]
+    keys = [first.key, *(f"{number:032x}" for number in range(10_000))]
+    assert outbox.known(keys) == {("a", first.key): False}
+    assert max(asked) < 100_000
+    assert outbox.known([]) == {}

@@ -17,11 +17,12 @@ from alerts_fakes import Event, MemoryHistory, MemoryNotifier, at, catalog_of, s
 from structlog.testing import capture_logs
 from test_engine import CHANNELS, HOUR, World, hourly, off_pace
 
+from onpace.alerts import reporter
 from onpace.alerts.engine import Engine
 from onpace.alerts.evaluation import Evaluation
 from onpace.alerts.notifications import Notification
 from onpace.alerts.report_log import ReportRow
-from onpace.alerts.report_text import Fired
+from onpace.alerts.report_text import Fired, ReportText, ReportView
 from onpace.alerts.report_times import due_before, report_calendar, shown_period
 from onpace.alerts.reporter import Reporter
 from onpace.config.calendar import Calendar
@@ -228,6 +229,27 @@ def test_a_store_that_is_away_delays_it() -> None:
     world.look("2026-11-02 08:01")
     world.look("2026-11-02 08:02")
     assert world.sent() == [("11-02 08:00", "11-02 08:00")]
+
+
+def test_a_mistake_in_one_report_ends_neither_the_engine_nor_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is logged, and tried again with each evaluation."""
+    world = office(report(name="bad"))
+    both = {"bad": report(name="bad"), "good": report(name="good")}
+    world.restart(replace(world.catalog, reports=both))
+    write = reporter.write_report
+
+    def broken(view: ReportView) -> ReportText:
+        if view.plan.name == "bad":
+            raise ZeroDivisionError
+        return write(view)
+
+    monkeypatch.setattr(reporter, "write_report", broken)
+    world.look("2026-11-01 00:00")
+    world.look("2026-11-02 08:00")
+    assert [one.labels["report"] for one in world.reports] == ["good"]
+    monkeypatch.setattr(reporter, "write_report", write)
+    world.look("2026-11-02 08:01")
+    assert [one.labels["report"] for one in world.reports] == ["good", "bad"]
 
 
 def test_an_engine_that_was_down_makes_up_for_it_within_a_day() -> None:

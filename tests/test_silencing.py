@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def test_one_of_a_file_is_ended_there(office: Office) -> None:
         ({"rule": "orders-off-pace", "severity": "page"}, "no rule has alerts that match"),
         ({"until": NOW}, "it is over already: give a later end than 2026-11-29 12:00 UTC"),
         ({"from": NOW + timedelta(hours=3)}, "it ends before it begins: give a later end than 2026-11-29 14:00 UTC"),
+        ({"until": datetime.fromisoformat("2026-11-29T12:30+01:00")}, "give a later end than 2026-11-29 11:30 UTC"),
         ({"until": at("9000-01-01")}, "9000-01-01 00:00 UTC is too far away: end it before 2201"),
     ],
 )
