@@ -13,15 +13,10 @@ from onpace.processors.fetching import credentials
 __all__ = ["faust_app", "servers_of"]
 
 
-class _App(faust.App):
-    def _create_directories(self) -> None:
-        """None: they are for tables, and where a process starts may be read-only."""
-
-
 def faust_app(kafka: KafkaSettings, group: str, **options: Any) -> Any:
     """An app in this consumer group; `options` are Faust's settings."""
     seconds = kafka.session_timeout.total_seconds()
-    return _App(
+    app = faust.App(
         group,
         broker=servers_of(kafka),
         store="memory://",
@@ -34,6 +29,12 @@ def faust_app(kafka: KafkaSettings, group: str, **options: Any) -> Any:
         loghandlers=[],
         **options,
     )
+    # they are for tables, and where a process starts may be read-only; a subclass would log under our name, not Faust's
+    app._create_directories = _nothing  # type: ignore[method-assign]
+    return app
+
+
+def _nothing() -> None: ...
 
 
 def servers_of(kafka: KafkaSettings) -> list[URL]:

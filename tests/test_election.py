@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -22,10 +23,11 @@ from watchdogs import Receiver
 from onpace.alerts.engine import Engine
 from onpace.alerts.terms import Terms
 from onpace.config.loader import load_catalog
-from onpace.config.settings import Settings
+from onpace.config.settings import KafkaSettings, Settings
 from onpace.deploy.stores import prepare_store
 from onpace.deploy.wiring import AlertPart
 from onpace.processors.clickhouse import ClickHouse
+from onpace.processors.faust_apps import faust_app
 from onpace.processors.reader import Reader
 
 FILE = """version: 1
@@ -212,3 +214,12 @@ def test_a_stand_by_takes_over_and_nobody_is_told_twice(tmp_path: Path, told: Re
         until(lambda: engines.metric(1, "onpace_kpi_stale") == [1.0], "it has evaluated")
         assert told_by(told) == TOLD
         assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "events.jsonl", "kafka", "kpis"]
+
+
+def test_faust_makes_no_folder_and_logs_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is quiet: what matters of it is said once, by us."""
+    monkeypatch.chdir(tmp_path)
+    app = faust_app(KafkaSettings(bootstrap="127.0.0.1:9"), "group")
+    asyncio.run(app.on_first_start())
+    assert list(tmp_path.iterdir()) == []
+    assert app.logger.name.startswith("faust.")
